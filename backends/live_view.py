@@ -1,0 +1,75 @@
+"""The live view of requests: what has happened so far, for those who watch.
+
+One append-only stream per request, with a time to live. Losing it loses no answer.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EntryKind = Literal["progress", "sources", "delta", "terminal"]
+
+
+class LiveViewSettings(BaseModel):
+    """Where Redis (or Valkey) is and how long a request stays visible."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field("redis://127.0.0.1:6379/0", description="Address of Redis or Valkey.")
+    ttl_s: int = Field(3600, gt=0, description="How long a request stays visible after its last entry, in seconds.")
+    max_entries: int = Field(10_000, gt=0, description="Longest stream of one request.")
+    timeout_ms: int = Field(2_000, gt=0, description="Longest wait for one call.")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry. ``body`` is JSON.
+
+    - ``progress``: ``{stage, started_ms, finished_ms, attempt}``
+    - ``sources``: ``{sources: [Source…]}``
+    - ``delta``: ``{attempt, sequence, text}``; sequence counts from 0 within an attempt
+    - ``terminal``: ``{type, event, timeline}``, the terminal event whole
+    """
+
+    kind: EntryKind
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry with its place in the request's stream: ``id`` grows, and reading goes on after it."""
+
+    id: str
+    entry: Entry
+
+
+class LiveView(Protocol):
+    """Streams of entries by request ID. Methods raise ``BackendUnavailableError`` while the store does not answer."""
+
+    async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
+        """Add entries in order, together. With ``once``, a second call with the same mark for the request adds nothing
+        and returns False.
+        """
+        ...
+
+    async def begin_attempt(self, request_id: str) -> int:
+        """Count one more attempt at generating this request's answer: 1 the first time. Whoever reads the stream drops
+        the deltas of lower attempts.
+        """
+        ...
+
+    async def read(self, request_id: str, after: str = "0") -> list[StoredEntry]:
+        """Everything after the entry ID ``after``; ``"0"`` reads from the beginning."""
+        ...
+
+    def follow(self, request_id: str, after: str = "0") -> AsyncIterator[StoredEntry]:
+        """Everything after ``after``, then what comes, without end; the reader stops at the terminal entry. All
+        followers of one object share one connection.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; followers end."""
+        ...

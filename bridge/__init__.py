@@ -1,0 +1,1 @@
+"""Websocket and HTTP gateway, and the web page."""

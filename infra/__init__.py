@@ -1,0 +1,1 @@
+"""What ragline runs on: the local stack, container images, dashboards."""

@@ -1,0 +1,1 @@
+"""Retrieval-augmented generation as an event pipeline on Kafka."""

@@ -1,0 +1,136 @@
+"""All settings in one frozen object, built once at the command line.
+
+Sources, the later wins: defaults, ``ragline.toml`` (or ``--config``), environment variables such as
+``RAGLINE_KAFKA__BOOTSTRAP_SERVERS``.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from backends.embedder import EmbedderSettings
+from backends.engine import EngineSettings
+from backends.kafka import KafkaSettings
+from backends.live_view import LiveViewSettings
+from backends.vector_store import VectorStoreSettings
+from bridge.settings import BridgeSettings
+from infra.settings import LocalSettings
+from topics.names import Namespace
+from topics.settings import TopicSettings
+from workers.runtime.settings import RuntimeSettings
+from workers.settings import (
+    ChunkEmbeddingSettings,
+    ChunkingSettings,
+    EmbeddingSettings,
+    GenerationSettings,
+    IndexingSettings,
+    MonitorSettings,
+    ProjectorSettings,
+    PromptSettings,
+    QuerySettings,
+    RetrievalSettings,
+)
+
+CONFIG_FILE = Path("ragline.toml")
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the message says which and why."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="RAGLINE_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+    config_file: ClassVar[Path] = CONFIG_FILE
+
+    namespace: str = Field("", description="Prefix of topics, groups and keys that isolates this pipeline.")
+    log_format: str = Field("auto", pattern="^(auto|console|json)$", description="auto, console or json.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    milvus: VectorStoreSettings = VectorStoreSettings()
+    redis: LiveViewSettings = LiveViewSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    engine: EngineSettings = EngineSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    query: QuerySettings = QuerySettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    prompt: PromptSettings = PromptSettings()
+    generation: GenerationSettings = GenerationSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    chunk_embedding: ChunkEmbeddingSettings = ChunkEmbeddingSettings()
+    indexing: IndexingSettings = IndexingSettings()
+    projector: ProjectorSettings = ProjectorSettings()
+    monitor: MonitorSettings = MonitorSettings()
+
+    bridge: BridgeSettings = BridgeSettings()
+    local: LocalSettings = LocalSettings()
+
+    @property
+    def names(self) -> Namespace:
+        """The namespace as an object."""
+        return Namespace(self.namespace)
+
+    @model_validator(mode="after")
+    def _check_across_fields(self) -> Self:
+        Namespace(self.namespace)
+        if self.runtime.heartbeat_interval_ms * 3 > self.runtime.session_timeout_ms:
+            msg = "runtime.heartbeat_interval_ms must be at most a third of runtime.session_timeout_ms"
+            raise ValueError(msg)
+        if self.prompt.max_prompt_tokens >= self.engine.max_model_len:
+            msg = "prompt.max_prompt_tokens must leave room for an answer within engine.max_model_len"
+            raise ValueError(msg)
+        if self.query.default_tenant not in self.query.tenants:
+            msg = "query.default_tenant must be one of query.tenants"
+            raise ValueError(msg)
+        if self.chunking.overlap_tokens >= self.chunking.max_tokens:
+            msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
+            raise ValueError(msg)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by pydantic-settings, not used here
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of the sources, the first wins."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.config_file)
+
+
+def load(config: Path | None = None) -> Settings:
+    """Build the settings.
+
+    Raises:
+        SettingsError: a file that is missing, or a setting that is unknown or wrong.
+    """
+    if config is not None and not config.is_file():
+        msg = f"no settings file at {config}"
+        raise SettingsError(msg)
+
+    class Chosen(Settings):
+        config_file = config or CONFIG_FILE
+
+    try:
+        return Chosen()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("; ".join(problems)) from error

@@ -1,0 +1,1 @@
+"""What travels: events, headers, and the codec between them and Kafka records."""

@@ -1,0 +1,329 @@
+"""Every event, one class each. The class knows its CloudEvents type; its topic is in ``topics.specs``.
+
+Published versions decode for ever: a change that an old reader or writer would notice is a new class with
+the next version number.
+"""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from schemas.values import (
+    ChatMessage,
+    Chunk,
+    Embedding,
+    Lane,
+    Passage,
+    QueryOptions,
+    Sampling,
+    Source,
+    Usage,
+    Value,
+)
+
+MAX_REQUEST_ID_CHARS = 128
+
+
+class Event(Value):
+    """Base of all events."""
+
+    TYPE: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """The record key: the request ID, or the document ID for events of ingest.
+
+        Raises:
+            TypeError: the event comes from outside, where only the record says the key.
+        """
+        msg = f"{type(self).__name__} does not know its key; the record does"
+        raise TypeError(msg)
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant this event belongs to, if the event says so."""
+        return None
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the request's answer stops being wanted, if the event says so."""
+        return None
+
+
+# --- a request --------------------------------------------------------------------------------------------
+
+
+class QueryAsked(Event):
+    """A question from upstream. Only ``question`` is required; the record key is the request ID.
+
+    ``timeout_ms`` counts from the record's timestamp; ``deadline_at`` is absolute; the earlier one holds.
+    """
+
+    TYPE = "ragline.query.asked.v1"
+
+    question: str
+    tenant: str | None = None
+    model: str | None = None
+    lane: Lane | None = None
+    top_k: int | None = None
+    min_score: float | None = None
+    template: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    timeout_ms: int | None = None
+    deadline_at: datetime | None = None
+
+
+class QueryAccepted(Event):
+    """A valid question with every default filled in. Later events carry it whole as ``query``."""
+
+    TYPE = "ragline.query.accepted.v1"
+
+    request_id: Annotated[str, Field(min_length=1, max_length=MAX_REQUEST_ID_CHARS)]
+    tenant: str
+    question: str
+    lane: Lane
+    asked_at: datetime
+    deadline_at: datetime | None
+    options: QueryOptions
+
+    @property
+    def key(self) -> str:
+        return self.request_id
+
+    @property
+    def tenant_id(self) -> str:
+        return self.tenant
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return self.deadline_at
+
+
+class QueryStageEvent(Event):
+    """Base of what the stages after the query stage say: it carries the accepted query whole."""
+
+    query: QueryAccepted
+
+    @property
+    def key(self) -> str:
+        return self.query.request_id
+
+    @property
+    def tenant_id(self) -> str:
+        return self.query.tenant
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return self.query.deadline_at
+
+
+class QueryEmbedded(QueryStageEvent):
+    """The question as a vector."""
+
+    TYPE = "ragline.query.embedded.v1"
+
+    embedding: Embedding
+
+
+class PassagesRetrieved(QueryStageEvent):
+    """The passages found, best first; empty when nothing reached the minimum score."""
+
+    TYPE = "ragline.passages.retrieved.v1"
+
+    collection: str
+    embedding_model: str
+    passages: tuple[Passage, ...]
+
+
+class PromptBuilt(QueryStageEvent):
+    """The prompt as chat messages, with the passages that fitted as numbered sources."""
+
+    TYPE = "ragline.prompt.built.v1"
+
+    template: str
+    template_hash: str
+    messages: tuple[ChatMessage, ...]
+    prompt_tokens: int
+    sources: tuple[Source, ...]
+    sampling: Sampling
+
+
+class Terminal(Event):
+    """Base of the events that end a request; ``rag.answers`` holds exactly one per request."""
+
+    request_id: str
+    tenant: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.request_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self.tenant
+
+
+class Answered(Terminal):
+    """The whole answer.
+
+    ``finish_reason`` is the engine's (``stop``, ``length``), or ``nothing_found`` when no
+    passage was found and no engine was asked. ``attempt`` is the generation attempt whose tokens it repeats.
+    """
+
+    TYPE = "ragline.answered.v1"
+
+    question: str
+    answer: str
+    finish_reason: Literal["stop", "length", "nothing_found"]
+    sources: tuple[Source, ...]
+    model: str
+    usage: Usage
+    attempt: int = 1
+
+
+class RequestFailed(Terminal):
+    """The request ended without an answer. ``code`` is for programs, ``message`` is one sentence for people."""
+
+    TYPE = "ragline.request.failed.v1"
+
+    stage: str
+    code: str
+    message: str
+
+
+class RequestExpired(Terminal):
+    """The deadline passed before ``stage`` had finished."""
+
+    TYPE = "ragline.request.expired.v1"
+
+    stage: str
+    deadline_at: datetime
+
+
+class RequestCancelled(Terminal):
+    """Someone cancelled the request while ``stage`` had it."""
+
+    TYPE = "ragline.request.cancelled.v1"
+
+    stage: str
+    reason: str | None = None
+
+
+class CancellationRequested(Event):
+    """Asks every worker to stop work on a request."""
+
+    TYPE = "ragline.cancellation.requested.v1"
+
+    request_id: str
+    reason: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.request_id
+
+
+# --- a document -------------------------------------------------------------------------------------------
+
+
+class DocumentSubmitted(Event):
+    """A document to make searchable; the record key is the document ID."""
+
+    TYPE = "ragline.document.submitted.v1"
+
+    text: str
+    title: str = ""
+    source: str = ""
+    tenant: str | None = None
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self.tenant
+
+
+class DocumentWithdrawn(Event):
+    """What a null value in ``rag.documents`` says: the document named by the record key is to be removed."""
+
+    TYPE = "ragline.document.withdrawn.v1"
+
+
+class DocumentStageEvent(Event):
+    """Base of what the ingest stages say. ``revision`` is a hash of the document's content."""
+
+    document_id: str
+    revision: str
+    tenant: str
+
+    @property
+    def key(self) -> str:
+        return self.document_id
+
+    @property
+    def tenant_id(self) -> str:
+        return self.tenant
+
+
+class DocumentChunked(DocumentStageEvent):
+    """All chunks of one revision of a document, in order; none when the document is to be removed."""
+
+    TYPE = "ragline.document.chunked.v1"
+
+    title: str
+    source: str
+    chunks: tuple[Chunk, ...]
+
+
+class ChunksEmbedded(DocumentStageEvent):
+    """The same chunks with one embedding each, in the same order."""
+
+    TYPE = "ragline.chunks.embedded.v1"
+
+    title: str
+    source: str
+    chunks: tuple[Chunk, ...]
+    embeddings: tuple[Embedding, ...]
+
+
+class DocumentIndexed(DocumentStageEvent):
+    """The revision is searchable, and no chunk of an older one is. ``chunks`` 0 says the document is gone."""
+
+    TYPE = "ragline.document.indexed.v1"
+
+    chunks: int
+    added: int
+    removed: int
+
+
+class DocumentFailed(DocumentStageEvent):
+    """The document could not be made searchable; what was searchable before still is."""
+
+    TYPE = "ragline.document.failed.v1"
+
+    stage: str
+    code: str
+    message: str
+
+
+EVENTS: tuple[type[Event], ...] = (
+    QueryAsked,
+    QueryAccepted,
+    QueryEmbedded,
+    PassagesRetrieved,
+    PromptBuilt,
+    Answered,
+    RequestFailed,
+    RequestExpired,
+    RequestCancelled,
+    CancellationRequested,
+    DocumentSubmitted,
+    DocumentWithdrawn,
+    DocumentChunked,
+    ChunksEmbedded,
+    DocumentIndexed,
+    DocumentFailed,
+)
+EVENT_BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}

@@ -1,0 +1,149 @@
+"""Record headers: CloudEvents' Kafka binding in binary mode, W3C trace context, and ragline's own.
+
+Sources: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2 (``ce_`` prefix, ``content-type``);
+W3C Trace Context (``traceparent``).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self, TypeAlias
+
+import orjson
+
+CONTENT_TYPE = "application/json"
+_COUNT = re.compile(r"[0-9]{1,9}")
+
+RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record stands: topic, partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """One stage's share of a request: when its record was fetched and when its outcome was ready.
+
+    Both are Unix time in milliseconds.
+    """
+
+    stage: str
+    started_ms: int
+    finished_ms: int
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What a record's headers say. Every field may be missing on a record of a plain producer."""
+
+    id: str | None = None
+    type: str | None = None
+    source: str | None = None
+    time: datetime | None = None
+    subject: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    tenant: str | None = None
+    deadline_at: datetime | None = None
+    attempt: int = 1
+    origin: Origin | None = None
+    timeline: tuple[StageTime, ...] = field(default=())
+
+    @classmethod
+    def decode(cls, raw: Iterable[tuple[str, bytes | None]]) -> Self:
+        """Read record headers; one that cannot be read counts as missing, for it must not fail its record."""
+        text = {name: value.decode("utf-8", "replace") for name, value in raw if value is not None}
+        return cls(
+            id=text.get("ce_id"),
+            type=text.get("ce_type"),
+            source=text.get("ce_source"),
+            time=_time(text.get("ce_time")),
+            subject=text.get("ce_subject"),
+            traceparent=text.get("traceparent"),
+            tracestate=text.get("tracestate"),
+            tenant=text.get("ragline_tenant"),
+            deadline_at=_time(text.get("ragline_deadline")),
+            attempt=_attempt(text.get("ragline_attempt")),
+            origin=_origin(text),
+            timeline=_timeline(text.get("ragline_timeline")),
+        )
+
+    def encode(self) -> list[tuple[str, bytes]]:
+        """Write record headers, leaving out what is missing."""
+        text: dict[str, str | None] = {
+            "ce_specversion": "1.0",
+            "ce_id": self.id,
+            "ce_type": self.type,
+            "ce_source": self.source,
+            "ce_time": self.time.isoformat() if self.time else None,
+            "ce_subject": self.subject,
+            "content-type": CONTENT_TYPE,
+            "traceparent": self.traceparent,
+            "tracestate": self.tracestate,
+            "ragline_tenant": self.tenant,
+            "ragline_deadline": self.deadline_at.isoformat() if self.deadline_at else None,
+            "ragline_attempt": str(self.attempt),
+        }
+        if self.origin:
+            text["ragline_source_topic"] = self.origin.topic
+            text["ragline_source_partition"] = str(self.origin.partition)
+            text["ragline_source_offset"] = str(self.origin.offset)
+        if self.timeline:
+            spans = [[t.stage, t.started_ms, t.finished_ms, t.attempt] for t in self.timeline]
+            text["ragline_timeline"] = orjson.dumps(spans).decode()
+        return [(name, value.encode()) for name, value in text.items() if value is not None]
+
+
+def derive_id(*parts: str | int) -> str:
+    """Make an ID that is the same whenever the parts are: a redelivered input yields the same output ID."""
+    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode())
+    return digest.hexdigest()[:32]
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    if moment is not None and moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment
+
+
+def _attempt(text: str | None) -> int:
+    return int(text) if text and _COUNT.fullmatch(text) else 1
+
+
+def _origin(text: dict[str, str]) -> Origin | None:
+    try:
+        return Origin(
+            text["ragline_source_topic"],
+            int(text["ragline_source_partition"]),
+            int(text["ragline_source_offset"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _timeline(text: str | None) -> tuple[StageTime, ...]:
+    if not text:
+        return ()
+    try:
+        return tuple(
+            StageTime(str(stage), int(started), int(finished), int(attempt))
+            for stage, started, finished, attempt in orjson.loads(text)
+        )
+    except (TypeError, ValueError):
+        return ()

@@ -1,0 +1,113 @@
+"""Plain values that events are made of."""
+
+import base64
+from typing import Annotated, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+Lane = Literal["interactive", "batch"]
+
+
+class Value(BaseModel):
+    """Base of everything that travels: immutable, and blind to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Embedding(Value):
+    """One vector, as base64 of little-endian float32: a third of the size of JSON numbers."""
+
+    model: str
+    dimensions: Annotated[int, Field(gt=0)]
+    data: str
+
+    @classmethod
+    def pack(cls, model: str, vector: FloatArray) -> Self:
+        """Build from a vector of shape (d,)."""
+        little_endian = np.ascontiguousarray(vector, dtype="<f4")
+        return cls(
+            model=model,
+            dimensions=little_endian.shape[0],
+            data=base64.b64encode(little_endian.tobytes()).decode("ascii"),
+        )
+
+    def unpack(self) -> FloatArray:
+        """Give back the vector, shape (d,) float32.
+
+        Raises:
+            ValueError: the data is not base64, or its length is not ``dimensions`` floats.
+        """
+        vector = np.frombuffer(base64.b64decode(self.data, validate=True), dtype="<f4")
+        if vector.shape[0] != self.dimensions:
+            msg = f"embedding holds {vector.shape[0]} floats, not {self.dimensions}"
+            raise ValueError(msg)
+        return vector.astype(np.float32, copy=False)
+
+
+class Sampling(Value):
+    """How the engine samples. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable."""
+
+    max_tokens: Annotated[int, Field(gt=0)] = 256
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class QueryOptions(Value):
+    """What a query decides once, for all later stages."""
+
+    model: str
+    top_k: Annotated[int, Field(gt=0, le=100)]
+    min_score: Annotated[float, Field(ge=-1, le=1)]
+    template: str
+    sampling: Sampling
+
+
+class Passage(Value):
+    """A retrieved chunk with its score (cosine similarity, -1 to 1)."""
+
+    chunk_id: str
+    document_id: str
+    title: str
+    text: str
+    source: str
+    ordinal: int
+    score: float
+
+
+class Source(Value):
+    """A passage as the answer cites it: ``number`` is the [n] in the text, from 1."""
+
+    number: Annotated[int, Field(gt=0)]
+    passage: Passage
+
+
+class ChatMessage(Value):
+    """One message of a prompt, in the chat roles of the OpenAI API."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Usage(Value):
+    """Tokens read and written by the engine."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Chunk(Value):
+    """A piece of a document. ``chunk_id`` is made from document ID and content; ``start`` and ``end`` are
+    character offsets into the document's text.
+    """
+
+    chunk_id: str
+    ordinal: int
+    text: str
+    start: int
+    end: int

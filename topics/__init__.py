@@ -1,0 +1,1 @@
+"""Where events travel: topic specs, namespaces, and plan/apply against a cluster."""

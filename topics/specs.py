@@ -1,0 +1,104 @@
+"""Every topic, declared once: who writes it, what it carries, and how the cluster keeps it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas import events
+from schemas.events import Event
+
+KIB = 1024
+MIB = 1024 * KIB
+DAY_MS = 24 * 60 * 60 * 1000
+
+DEAD_LETTERS_SUFFIX = ".dead-letters"
+# A dead letter carries its origin and cause as headers beside the raw bytes.
+DEAD_LETTERS_HEADROOM_BYTES = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be.
+
+    ``retention_ms`` -1 keeps records for ever; ``max_message_bytes`` bounds one record batch;
+    ``partitions`` None takes the setting, which bounds how far the consuming stages scale.
+    """
+
+    name: str
+    owner: str
+    events: tuple[type[Event], ...]
+    retention_ms: int = 7 * DAY_MS
+    cleanup_policy: Literal["delete", "compact"] = "delete"
+    max_message_bytes: int = 2 * MIB
+    partitions: int | None = None
+
+
+QUERIES = TopicSpec("rag.queries", "upstream", (events.QueryAsked,))
+QUERIES_ACCEPTED = TopicSpec("rag.queries.accepted", "query", (events.QueryAccepted,))
+QUERIES_EMBEDDED = TopicSpec("rag.queries.embedded", "embedding", (events.QueryEmbedded,))
+PASSAGES_RETRIEVED = TopicSpec("rag.passages.retrieved", "retrieval", (events.PassagesRetrieved,))
+PROMPTS_BUILT = TopicSpec("rag.prompts.built", "prompt", (events.PromptBuilt,))
+ANSWERS = TopicSpec(
+    "rag.answers",
+    "generation",
+    (events.Answered, events.RequestFailed, events.RequestExpired, events.RequestCancelled),
+    retention_ms=30 * DAY_MS,
+)
+CONTROL = TopicSpec("rag.control", "upstream", (events.CancellationRequested,), retention_ms=DAY_MS, partitions=1)
+DOCUMENTS = TopicSpec(
+    "rag.documents",
+    "upstream",
+    (events.DocumentSubmitted, events.DocumentWithdrawn),
+    retention_ms=-1,
+    cleanup_policy="compact",
+    max_message_bytes=4 * MIB,
+)
+CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=8 * MIB)
+CHUNKS_EMBEDDED = TopicSpec(
+    "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB
+)
+DOCUMENTS_INDEXED = TopicSpec("rag.documents.indexed", "indexing", (events.DocumentIndexed, events.DocumentFailed))
+
+TOPICS: tuple[TopicSpec, ...] = (
+    QUERIES,
+    QUERIES_ACCEPTED,
+    QUERIES_EMBEDDED,
+    PASSAGES_RETRIEVED,
+    PROMPTS_BUILT,
+    ANSWERS,
+    CONTROL,
+    DOCUMENTS,
+    CHUNKS,
+    CHUNKS_EMBEDDED,
+    DOCUMENTS_INDEXED,
+)
+TOPIC_BY_NAME: dict[str, TopicSpec] = {spec.name: spec for spec in TOPICS}
+TOPIC_OF_EVENT: dict[type[Event], TopicSpec] = {kind: spec for spec in TOPICS for kind in spec.events}
+
+# What a stage consumes may hold a record that nobody can handle.
+CONSUMED: tuple[TopicSpec, ...] = (
+    QUERIES,
+    QUERIES_ACCEPTED,
+    QUERIES_EMBEDDED,
+    PASSAGES_RETRIEVED,
+    PROMPTS_BUILT,
+    DOCUMENTS,
+    CHUNKS,
+    CHUNKS_EMBEDDED,
+)
+
+
+def dead_letters(spec: TopicSpec) -> TopicSpec:
+    """The topic that takes records of ``spec`` which could not be handled, with their raw bytes."""
+    return TopicSpec(
+        name=spec.name + DEAD_LETTERS_SUFFIX,
+        owner=spec.owner,
+        events=(),
+        retention_ms=30 * DAY_MS,
+        max_message_bytes=spec.max_message_bytes + DEAD_LETTERS_HEADROOM_BYTES,
+        partitions=spec.partitions,
+    )
+
+
+def all_topics() -> tuple[TopicSpec, ...]:
+    """Every topic a cluster needs, dead letters included."""
+    return TOPICS + tuple(dead_letters(spec) for spec in CONSUMED)

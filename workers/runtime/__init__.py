@@ -1,0 +1,1 @@
+"""How a stage runs: fetch, handle, produce, commit."""

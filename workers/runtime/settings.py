@@ -1,0 +1,26 @@
+"""Settings that every worker shares."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RuntimeSettings(BaseModel):
+    """How workers fetch, retry, commit and stop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    guarantee: Literal["at_least_once"] = Field("at_least_once", description="Delivery guarantee.")
+    session_timeout_ms: int = Field(10_000, ge=1_000, description="Silence after which a worker loses its partitions.")
+    heartbeat_interval_ms: int = Field(3_000, gt=0, description="Time between heartbeats.")
+    max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
+    group_instance_id: str = Field("", description="Static membership: the worker's own name; empty for none.")
+    max_queued: int = Field(256, gt=0, description="Records fetched and not yet started, over all partitions.")
+    commit_interval_ms: int = Field(200, gt=0, description="Longest wait of a finished record for its commit.")
+    max_attempts: int = Field(5, gt=0, description="Attempts at a record before it becomes a dead letter.")
+    backoff_initial_ms: int = Field(200, gt=0, description="First wait before a retry; doubles, with full jitter.")
+    backoff_max_ms: int = Field(10_000, gt=0, description="Longest wait before a retry.")
+    duplicate_window: int = Field(10_000, ge=0, description="Records per partition among which duplicates are known.")
+    drain_timeout_ms: int = Field(30_000, gt=0, description="How long a stopping worker finishes what it has begun.")
+    http_host: str = Field("127.0.0.1", description="Address for /livez, /readyz, /metrics and /status.")
+    http_port: int = Field(0, ge=0, le=65535, description="Port for them; 0 takes a free one.")

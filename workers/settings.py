@@ -1,0 +1,109 @@
+"""Settings of the stages, one model each."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StageSettings(BaseModel):
+    """Base of the stages' settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TenantSettings(StageSettings):
+    """What a tenant's questions get where they do not say; unset takes the query stage's own default."""
+
+    model: str | None = Field(None, description="Model.")
+    top_k: int | None = Field(None, gt=0, le=100, description="Passages to retrieve.")
+    min_score: float | None = Field(None, ge=-1, le=1, description="Lowest cosine similarity of a passage.")
+    template: str | None = Field(None, description="Prompt template.")
+    max_tokens: int | None = Field(None, gt=0, description="Longest answer, in tokens.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
+    timeout_ms: int | None = Field(None, gt=0, description="Time after which an answer is no longer wanted.")
+
+
+class QuerySettings(StageSettings):
+    """Which questions are taken, and what they get where they do not say."""
+
+    max_question_chars: int = Field(8_000, gt=0, description="Longest question, in characters.")
+    max_in_flight: int = Field(64, gt=0, description="Questions checked at once.")
+    models: tuple[str, ...] = Field(
+        ("SmolLM2-135M-Instruct",), description="Models that may be asked for; the first is the default."
+    )
+    tenants: dict[str, TenantSettings] = Field(
+        default_factory=lambda: {"default": TenantSettings()}, description="Known tenants and their defaults."
+    )
+    default_tenant: str = Field("default", description="Tenant of a question or document that names none.")
+    top_k: int = Field(5, gt=0, le=100, description="Passages to retrieve.")
+    min_score: float = Field(0.2, ge=-1, le=1, description="Lowest cosine similarity of a passage.")
+    template: str = Field("default", description="Prompt template.")
+    max_tokens: int = Field(160, gt=0, description="Longest answer, in tokens.")
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
+    timeout_ms: int = Field(600_000, gt=0, description="Time after which an answer is no longer wanted.")
+
+
+class EmbeddingSettings(StageSettings):
+    """Batches of questions to embed."""
+
+    max_batch: int = Field(32, gt=0, description="Questions per batch.")
+    linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
+
+
+class RetrievalSettings(StageSettings):
+    """Batches of searches."""
+
+    max_batch: int = Field(32, gt=0, description="Searches per batch.")
+    linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
+
+
+class PromptSettings(StageSettings):
+    """How prompts are built."""
+
+    max_in_flight: int = Field(32, gt=0, description="Prompts built at once.")
+    templates_path: str = Field("", description="Folder of NAME.j2 templates; empty takes the ones that come along.")
+    max_prompt_tokens: int = Field(1_536, gt=0, description="Longest prompt, in the model's tokens.")
+
+
+class GenerationSettings(StageSettings):
+    """How answers are generated."""
+
+    max_in_flight: int = Field(16, gt=0, description="Answers generated at once; near the engine's max_num_seqs.")
+    delta_interval_ms: int = Field(40, ge=0, description="Tokens that come closer together travel as one delta.")
+
+
+class ChunkingSettings(StageSettings):
+    """How documents are cut."""
+
+    max_in_flight: int = Field(8, gt=0, description="Documents cut at once.")
+    max_tokens: int = Field(200, gt=0, description="Longest chunk, in the embedder's tokens.")
+    overlap_tokens: int = Field(30, ge=0, description="Tokens repeated from the end of the chunk before.")
+    max_document_chars: int = Field(3_000_000, gt=0, description="Longest document, in characters.")
+
+
+class ChunkEmbeddingSettings(StageSettings):
+    """Batches of documents to embed."""
+
+    max_batch: int = Field(4, gt=0, description="Documents per batch.")
+    linger_ms: int = Field(20, ge=0, description="Longest wait for a batch to fill.")
+
+
+class IndexingSettings(StageSettings):
+    """Batches of documents to write to the vector store."""
+
+    max_batch: int = Field(32, gt=0, description="Documents per batch.")
+    linger_ms: int = Field(100, ge=0, description="Longest wait for a batch to fill.")
+
+
+class ProjectorSettings(StageSettings):
+    """Batches of events to show in the live view."""
+
+    max_batch: int = Field(128, gt=0, description="Events per batch.")
+    linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
+
+
+class MonitorSettings(StageSettings):
+    """The Faust monitor."""
+
+    http_host: str = Field("127.0.0.1", description="Address of the monitor's page.")
+    http_port: int = Field(8089, ge=0, le=65535, description="Port of the monitor's page.")
+    window_s: int = Field(60, gt=0, description="Length of the latency window, in seconds.")
+    max_requests: int = Field(10_000, gt=0, description="Timelines kept.")
