@@ -17,7 +17,7 @@ class LiveViewSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field("redis://127.0.0.1:6379/0", description="Address of Redis or Valkey.")
+    url: str = Field("", description="Address of Redis or Valkey; empty takes the local stack's.")
     ttl_s: int = Field(3600, gt=0, description="How long a request stays visible after its last entry, in seconds.")
     max_entries: int = Field(10_000, gt=0, description="Longest stream of one request.")
     timeout_ms: int = Field(2_000, gt=0, description="Longest wait for one call.")

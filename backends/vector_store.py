@@ -14,7 +14,7 @@ class VectorStoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: str = Field("http://127.0.0.1:19530", description="Address of Milvus.")
+    uri: str = Field("", description="Address of Milvus; empty takes the local stack's.")
     token: SecretStr | None = Field(None, description="user:password or API key, where Milvus asks for one.")
     collection: str = Field("ragline", description="Collection that holds the chunks.")
     index_type: str = Field("HNSW", description="Milvus index type: HNSW, IVF_FLAT, FLAT or AUTOINDEX.")
