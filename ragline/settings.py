@@ -79,6 +79,29 @@ class Settings(BaseSettings):
     local: LocalSettings = LocalSettings()
 
     @property
+    def local_servers(self) -> tuple[str, ...]:
+        """Servers without a configured address, which ``ragline up`` therefore starts itself."""
+        addresses = {"kafka": self.kafka.bootstrap_servers, "milvus": self.milvus.uri, "redis": self.redis.url}
+        return tuple(name for name, address in addresses.items() if not address)
+
+    def with_local_addresses(self) -> Self:
+        """The same settings, where an address that is not configured is the local stack's."""
+        local = self.local
+        return self.model_copy(
+            update={
+                "kafka": self.kafka.model_copy(
+                    update={"bootstrap_servers": self.kafka.bootstrap_servers or f"127.0.0.1:{local.kafka_port}"}
+                ),
+                "milvus": self.milvus.model_copy(
+                    update={"uri": self.milvus.uri or f"http://127.0.0.1:{local.milvus_port}"}
+                ),
+                "redis": self.redis.model_copy(
+                    update={"url": self.redis.url or f"redis://127.0.0.1:{local.redis_port}/0"}
+                ),
+            }
+        )
+
+    @property
     def names(self) -> Namespace:
         """The namespace as an object."""
         return Namespace(self.namespace)
