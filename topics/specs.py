@@ -20,7 +20,8 @@ class TopicSpec:
     """A topic as it should be.
 
     ``retention_ms`` -1 keeps records for ever; ``max_message_bytes`` bounds one record batch;
-    ``partitions`` None takes the setting, which bounds how far the consuming stages scale.
+    ``partitions`` None takes the setting, which bounds how far the consuming stages scale. With ``once_per_key`` only the
+    first record of a key counts: a later one is a duplicate.
     """
 
     name: str
@@ -30,9 +31,10 @@ class TopicSpec:
     cleanup_policy: Literal["delete", "compact"] = "delete"
     max_message_bytes: int = 2 * MIB
     partitions: int | None = None
+    once_per_key: bool = False
 
 
-QUERIES = TopicSpec("rag.queries", "upstream", (events.QueryAsked,))
+QUERIES = TopicSpec("rag.queries", "upstream", (events.QueryAsked,), once_per_key=True)
 QUERIES_ACCEPTED = TopicSpec("rag.queries.accepted", "query", (events.QueryAccepted,))
 QUERIES_EMBEDDED = TopicSpec("rag.queries.embedded", "embedding", (events.QueryEmbedded,))
 PASSAGES_RETRIEVED = TopicSpec("rag.passages.retrieved", "retrieval", (events.PassagesRetrieved,))

@@ -15,7 +15,9 @@ class RuntimeSettings(BaseModel):
     heartbeat_interval_ms: int = Field(3_000, gt=0, description="Time between heartbeats.")
     max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
     group_instance_id: str = Field("", description="Static membership: the worker's own name; empty for none.")
-    max_queued: int = Field(256, gt=0, description="Records fetched and not yet started, over all partitions.")
+    max_outstanding: int = Field(
+        128, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."
+    )
     commit_interval_ms: int = Field(200, gt=0, description="Longest wait of a finished record for its commit.")
     max_attempts: int = Field(5, gt=0, description="Attempts at a record before it becomes a dead letter.")
     backoff_initial_ms: int = Field(200, gt=0, description="First wait before a retry; doubles, with full jitter.")

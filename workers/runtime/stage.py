@@ -87,6 +87,7 @@ class Stage(Protocol):
         ...
 
 
+@runtime_checkable
 class BatchedStage(Stage, Protocol[E_contra]):
     """Handles many events in one go. One batch per worker is in flight, so events of a key keep their order."""
 

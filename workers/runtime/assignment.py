@@ -1,0 +1,89 @@
+"""Which partitions this worker owns, through rebalances.
+
+aiokafka revokes everything at the start of a rebalance and says at its end what is ours. Work on a partition that comes
+back goes on as if nothing had happened; work on one that does not is stopped.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from workers.runtime.guarantee import Guarantee
+from workers.runtime.metrics import Metrics
+from workers.runtime.partition import Partition
+from workers.runtime.progress import Progress
+from workers.runtime.settings import RuntimeSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc] - aiokafka is untyped
+    """Keeps one ``Partition`` per partition owned.
+
+    ``history`` says, per topic, how many records before the commit to read again only to know their keys.
+    ``on_lost`` is told of each partition that has gone to somebody else, and ``fail`` takes an error that must end the worker, for aiokafka swallows what a listener raises.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        guarantee: Guarantee,
+        settings: RuntimeSettings,
+        history: Callable[[str], int],
+        metrics: Metrics,
+        on_lost: Callable[[Partition], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._consumer = consumer
+        self._guarantee = guarantee
+        self._settings = settings
+        self._history = history
+        self._metrics = metrics
+        self._on_lost = on_lost
+        self._fail = fail
+        self.partitions: dict[TopicPartition, Partition] = {}
+        self.joined = asyncio.Event()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Commit what is done before somebody else may read it, within half the session timeout."""
+        partitions = [self.partitions[tp] for tp in revoked if tp in self.partitions]
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 2000):
+                await self._guarantee.commit(partitions)
+        except TimeoutError:
+            log.warning("commit before the rebalance took too long; some work may be done again")
+        except Exception as error:  # noqa: BLE001 - handed on: aiokafka would swallow it
+            self._fail(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Drop what was lost, go on with what stayed, begin what is new where its last owner stopped."""
+        try:
+            await self._take(set(assigned))
+        except Exception as error:  # noqa: BLE001 - handed on: aiokafka would swallow it
+            self._fail(error)
+
+    async def _take(self, assigned: set[TopicPartition]) -> None:
+        for tp in self.partitions.keys() - assigned:
+            partition = self.partitions.pop(tp)
+            partition.lose()
+            self._on_lost(partition)
+        new = assigned - self.partitions.keys()
+        # aiokafka's public `committed` leaves out the metadata.
+        commits = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
+        beginnings = await self._consumer.beginning_offsets(list(new)) if new else {}
+        for tp, partition in self.partitions.items():
+            self._consumer.seek(tp, partition.progress.next_offset)
+        for tp in new:
+            commit = commits.get(tp)
+            beginning = beginnings.get(tp, 0)
+            offset = commit.offset if commit is not None and commit.offset >= 0 else beginning
+            progress = Progress.from_commit(offset, commit.metadata or "" if commit is not None else "")
+            limit = max(self._settings.duplicate_window, 1)
+            self.partitions[tp] = Partition(tp.topic, tp.partition, progress, limit)
+            self._consumer.seek(tp, max(beginning, offset - self._history(tp.topic)))
+        self._metrics.rebalances.inc()
+        self._metrics.partitions.set(len(assigned))
+        self.joined.set()
+        log.info("assigned", partitions=len(assigned), new=len(new))

@@ -1,0 +1,95 @@
+"""A record on its way through a worker, and the order in which records are taken up."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from schemas.events import Event
+from topics.specs import TopicSpec
+from workers.runtime.partition import Partition
+from workers.runtime.records import Incoming, Outgoing, request_key
+from workers.runtime.stage import Delivery
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One record, from fetch to commit. ``delivery`` is there once it is decoded."""
+
+    record: Incoming
+    spec: TopicSpec
+    partition: Partition
+    delivery: Delivery[Event] | None = None
+    attempt: int = 1
+    traceparent: str | None = None
+
+    @property
+    def order_key(self) -> tuple[Partition, str]:
+        """Jobs with the same one are handled one after the other."""
+        return self.partition, request_key(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished job and the records that follow from it."""
+
+    job: Job
+    records: tuple[Outgoing, ...]
+
+
+class Backlog:
+    """Jobs not yet taken up. Of jobs with the same key one at a time is out, in the order they came in."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Job] = deque()
+        self._behind: dict[tuple[Partition, str], deque[Job]] = {}
+        self._waiting = 0
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._ready) + self._waiting
+
+    def add(self, job: Job) -> None:
+        """Put a new job at the end."""
+        behind = self._behind.get(job.order_key)
+        if behind is None:
+            self._behind[job.order_key] = deque()
+            self._put(job)
+        else:
+            behind.append(job)
+            self._waiting += 1
+
+    def add_again(self, job: Job) -> None:
+        """Put back a job that was taken and is to be tried again; those behind it still wait."""
+        self._put(job)
+
+    def finish(self, job: Job) -> None:
+        """Note that a taken job is over, and let the one behind it come."""
+        behind = self._behind.get(job.order_key)
+        if behind:
+            self._waiting -= 1
+            self._put(behind.popleft())
+        elif behind is not None:
+            del self._behind[job.order_key]
+
+    def drop(self, partition: Partition) -> None:
+        """Forget the jobs of a partition that was lost."""
+        self._ready = deque(job for job in self._ready if job.partition is not partition)
+        for key in [key for key in self._behind if key[0] is partition]:
+            self._waiting -= len(self._behind.pop(key))
+        if not self._ready:
+            self._arrived.clear()
+
+    def take(self, limit: int) -> list[Job]:
+        """Take up to ``limit`` jobs that may run now."""
+        jobs = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        if not self._ready:
+            self._arrived.clear()
+        return jobs
+
+    async def wait(self) -> None:
+        """Wait until there is a job to take."""
+        await self._arrived.wait()
+
+    def _put(self, job: Job) -> None:
+        self._ready.append(job)
+        self._arrived.set()

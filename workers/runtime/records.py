@@ -1,0 +1,176 @@
+"""Between Kafka records and what a stage sees: pure functions on plain values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from schemas import codec
+from schemas.events import (
+    MAX_REQUEST_ID_CHARS,
+    DocumentFailed,
+    DocumentStageEvent,
+    DocumentSubmitted,
+    Event,
+    RequestExpired,
+    RequestFailed,
+)
+from schemas.headers import Headers, Origin, RawHeaders, StageTime, derive_id
+from schemas.revision import document_revision
+from topics.names import Namespace
+from topics.specs import TOPIC_OF_EVENT, TopicSpec, dead_letters
+from workers.runtime.stage import Delivery, PoisonError, StageError
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record as fetched. ``fetched_ms`` is Unix time in milliseconds."""
+
+    origin: Origin
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+    timestamp: datetime
+    fetched_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to produce."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+def request_key(record: Incoming) -> str:
+    """The record key as text; a missing one is made from topic, partition and offset."""
+    if not record.key:
+        return _own_id(record)
+    return record.key.decode("utf-8", "replace")
+
+
+def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
+    """Decode a record for its ``attempt``-th handling.
+
+    Raises:
+        PoisonError: the key is too long, or the value is not an event of the topic.
+    """
+    key = request_key(record)
+    headers = Headers.decode(record.headers)
+    if "\ufffd" in key:
+        msg = "the record key is not UTF-8 text"
+        raise PoisonError("key_not_text", msg)
+    if spec.once_per_key and len(key) > MAX_REQUEST_ID_CHARS:
+        msg = f"the request ID has {len(key)} characters; at most {MAX_REQUEST_ID_CHARS} are allowed"
+        raise PoisonError("request_id_too_long", msg)
+    try:
+        event = codec.decode(record.value, headers.type, spec.events)
+    except codec.UndecodableError as error:
+        raise PoisonError("undecodable", str(error)) from error
+    if headers.id is None:
+        headers = replace(headers, id=_own_id(record))
+    return Delivery(key, event, headers, record.origin, record.timestamp, attempt)
+
+
+def deadline(delivery: Delivery[Event]) -> datetime | None:
+    """The earlier of what the event and the header say."""
+    moments = [moment for moment in (delivery.event.expires_at, delivery.headers.deadline_at) if moment is not None]
+    return min(moments, default=None)
+
+
+def _own_id(record: Incoming) -> str:
+    return derive_id(record.origin.topic, record.origin.partition, record.origin.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The share of one stage in handling a record: who, when (Unix ms), which attempt, and the trace."""
+
+    stage: str
+    started_ms: int
+    finished_ms: int
+    attempt: int = 1
+    traceparent: str | None = None
+
+
+def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Namespace) -> list[Outgoing]:
+    """The records for the events that follow from a record.
+
+    An output's ``ce_id`` is made from the input's, so that handling the input again gives the same ID.
+    """
+    incoming = Headers.decode(record.headers)
+    cause = incoming.id or _own_id(record)
+    time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
+    records = []
+    for index, event in enumerate(events):
+        headers = Headers(
+            id=derive_id(cause, span.stage, event.TYPE, index),
+            type=event.TYPE,
+            source=f"ragline/{span.stage}",
+            time=datetime.fromtimestamp(span.finished_ms / 1000, UTC),
+            subject=event.key,
+            traceparent=span.traceparent or incoming.traceparent,
+            tracestate=incoming.tracestate,
+            tenant=event.tenant_id or incoming.tenant,
+            deadline_at=event.expires_at or incoming.deadline_at,
+            attempt=span.attempt,
+            origin=record.origin,
+            timeline=(*incoming.timeline, time),
+        )
+        topic = names.topic(TOPIC_OF_EVENT[type(event)])
+        records.append(Outgoing(topic, event.key.encode(), codec.encode(event), headers.encode()))
+    return records
+
+
+def dead_letter(
+    record: Incoming, spec: TopicSpec, stage: str, error: StageError, attempts: int, names: Namespace
+) -> Outgoing:
+    """The record as it came, with why and where from as headers."""
+    cause = {
+        "ragline_dead_letter_stage": stage,
+        "ragline_dead_letter_code": error.code,
+        "ragline_dead_letter_message": str(error)[:2000],
+        "ragline_dead_letter_attempts": str(attempts),
+        "ragline_dead_letter_topic": record.origin.topic,
+        "ragline_dead_letter_partition": str(record.origin.partition),
+        "ragline_dead_letter_offset": str(record.origin.offset),
+        "ragline_dead_letter_time": datetime.now(UTC).isoformat(),
+    }
+    headers = [*record.headers, *((name, value.encode("utf-8", "replace")) for name, value in cause.items())]
+    # An empty value stays one: null would be a deletion on a compacted topic, and these topics are not.
+    return Outgoing(names.topic(dead_letters(spec)), record.key or request_key(record).encode(), record.value, headers)
+
+
+def failure(
+    record: Incoming,
+    event: Event | None,
+    subject: Literal["request", "document"] | None,
+    stage: str,
+    error: StageError,
+) -> tuple[Event, ...]:
+    """The terminal event of what failed: ``event`` is None when it could not be decoded."""
+    headers = Headers.decode(record.headers)
+    key = request_key(record)
+    tenant = (event.tenant_id if event else None) or headers.tenant
+    if subject == "request":
+        request_id = key[:MAX_REQUEST_ID_CHARS]
+        return (RequestFailed(request_id=request_id, tenant=tenant, stage=stage, code=error.code, message=str(error)),)
+    if subject == "document":
+        revision = ""
+        if isinstance(event, DocumentStageEvent):
+            revision = event.revision
+        elif isinstance(event, DocumentSubmitted):
+            revision = document_revision(event)
+        failed = DocumentFailed(
+            document_id=key, revision=revision, tenant=tenant or "", stage=stage, code=error.code, message=str(error)
+        )
+        return (failed,)
+    return ()
+
+
+def expired(delivery: Delivery[Event], stage: str, deadline_at: datetime) -> tuple[Event, ...]:
+    """The terminal event of a request whose deadline has passed."""
+    tenant = delivery.event.tenant_id or delivery.headers.tenant
+    return (RequestExpired(request_id=delivery.key, tenant=tenant, stage=stage, deadline_at=deadline_at),)

@@ -1,0 +1,259 @@
+"""A worker: one process running one stage, from start to clean end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+
+from backends.kafka import KafkaSettings
+from topics.names import Namespace
+from topics.specs import DEAD_LETTERS_HEADROOM_BYTES, TOPICS
+from workers.runtime.assignment import Assignment
+from workers.runtime.guarantee import AtLeastOnce
+from workers.runtime.handler import Handler
+from workers.runtime.http import status_page
+from workers.runtime.intake import Intake
+from workers.runtime.job import Backlog
+from workers.runtime.metrics import Metrics
+from workers.runtime.settings import RuntimeSettings
+from workers.runtime.stage import BatchedStage, ConcurrentStage
+from workers.runtime.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+_CONNECT_WAIT_S = 2.0
+_LAG_PROBE_S = 0.25
+_LARGEST_RECORD = max(spec.max_message_bytes for spec in TOPICS) + DEAD_LETTERS_HEADROOM_BYTES
+
+
+class Worker:
+    """Runs a stage as a member of the consumer group that is named after it."""
+
+    def __init__(
+        self,
+        stage: BatchedStage[Any] | ConcurrentStage[Any],
+        kafka: KafkaSettings,
+        names: Namespace,
+        settings: RuntimeSettings,
+    ) -> None:
+        self._stage = stage
+        self._kafka = kafka
+        self._names = names
+        self._settings = settings
+        self._specs = {names.topic(spec): spec for spec in stage.consumes}
+        self._metrics = Metrics(stage.name)
+        self._tracing = Tracing(stage.name)
+        self._backlog = Backlog()
+        self._consumer = self._make_consumer()
+        self._producer = AIOKafkaProducer(
+            **kafka.client_options(),
+            client_id=f"ragline-{stage.name}",
+            enable_idempotence=True,
+            max_request_size=_LARGEST_RECORD,
+        )
+        self._guarantee = AtLeastOnce(self._producer, self._consumer, self._metrics)
+        self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._assignment = Assignment(
+            self._consumer, self._guarantee, settings, self._history, self._metrics, self._backlog.drop, self._die
+        )
+        self._intake = Intake(
+            self._consumer, self._assignment, self._specs, self._backlog, settings.max_outstanding, self._metrics
+        )
+        self._handler = Handler(
+            stage, self._backlog, self._guarantee, names, settings, self._metrics, self._tracing, self._intake.resume
+        )
+        self._ready = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set, then drain and leave the group.
+
+        Raises:
+            Exception: whatever ended the worker before that; work that was not committed is done again by others.
+        """
+        async with AsyncExitStack() as stack:
+            stack.callback(self._tracing.close)
+            settings = self._settings
+            page = status_page(settings.http_host, settings.http_port, self._metrics.registry, self.status)
+            port = await stack.enter_async_context(page)
+            log.info("starting", stage=self._stage.name, http=f"http://{settings.http_host}:{port}", pid=os.getpid())
+            if not await self._until(stop, self._stage.start()):
+                return
+            stack.push_async_callback(self._stage.stop)
+            if not await self._until(stop, self._connect(self._producer.start)):
+                return
+            stack.push_async_callback(self._producer.stop)
+            if not await self._until(stop, self._connect(self._consumer.start)):
+                return
+            stack.push_async_callback(self._consumer.stop)
+            self._consumer.subscribe(list(self._specs), listener=self._assignment)
+            await self._work(stop)
+        log.info("stopped", stage=self._stage.name)
+
+    def status(self) -> dict[str, object]:
+        """What the worker is doing, for ``/status``."""
+        self._metrics.queued.set(len(self._backlog))
+        self._metrics.in_flight.set(self._handler.in_flight)
+        return {
+            "stage": self._stage.name,
+            "ready": self._ready,
+            "in_flight": self._handler.in_flight,
+            "queued": len(self._backlog),
+            "processed": int(self._metrics.processed._value.get()),  # noqa: SLF001 - the client has no public reader
+            "failed": int(self._metrics.failed._value.get()),  # noqa: SLF001
+            "last_error": self._handler.last_error,
+            "partitions": sorted(str(partition) for partition in self._assignment.partitions.values()),
+        }
+
+    # --- phases -----------------------------------------------------------------------------------------
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group, _background(group, self._probe_loop_lag()):
+            async with _background(group, self._commit_as_it_goes()):
+                async with (
+                    _background(group, self._intake.run()),
+                    _background(group, self._handler.run(group)),
+                    _background(group, self._announce()),
+                ):
+                    await self._stopped_or_dead(stop)
+                self._ready = False
+                await self._drain()
+            await self._commit()
+            for partition in self._assignment.partitions.values():
+                partition.lose()
+
+    async def _drain(self) -> None:
+        log.info("draining", in_flight=self._handler.in_flight)
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout_ms / 1000):
+                await self._handler.drain()
+        except TimeoutError:
+            log.warning("not everything finished in time; others do it again", in_flight=self._handler.in_flight)
+
+    async def _stopped_or_dead(self, stop: asyncio.Event) -> None:
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({stopped, self._died}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._died.done():
+            self._died.result()
+
+    async def _until(self, stop: asyncio.Event, start: Awaitable[None]) -> bool:
+        """Await a start-up step; False if told to stop before it was done."""
+        task = asyncio.ensure_future(start)
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            for waiting in (task, stopped):
+                waiting.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _connect(self, start: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await start()
+            except (KafkaError, OSError) as error:
+                servers = self._kafka.bootstrap_servers
+                log.warning("Kafka does not answer, trying again", servers=servers, reason=str(error) or repr(error))
+                await asyncio.sleep(_CONNECT_WAIT_S)
+            else:
+                return
+
+    # --- background -------------------------------------------------------------------------------------
+
+    async def _announce(self) -> None:
+        await self._assignment.joined.wait()
+        self._ready = True
+        log.info("ready", stage=self._stage.name, partitions=len(self._assignment.partitions))
+
+    async def _commit_as_it_goes(self) -> None:
+        while True:
+            await self._guarantee.dirty.wait()
+            self._guarantee.dirty.clear()
+            await self._commit()
+            await asyncio.sleep(self._settings.commit_interval_ms / 1000)
+
+    async def _commit(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 1000):
+                await self._guarantee.commit(list(self._assignment.partitions.values()))
+        except TimeoutError:
+            log.warning("commit took too long, trying again")
+            self._guarantee.dirty.set()
+
+    async def _probe_loop_lag(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_LAG_PROBE_S)
+            self._metrics.loop_lag.set(max(0.0, time.monotonic() - before - _LAG_PROBE_S))
+
+    # --- pieces -----------------------------------------------------------------------------------------
+
+    def _make_consumer(self) -> AIOKafkaConsumer:
+        settings = self._settings
+        return AIOKafkaConsumer(
+            **self._kafka.client_options(),
+            client_id=f"ragline-{self._stage.name}",
+            group_id=self._names.group(self._stage.name),
+            group_instance_id=settings.group_instance_id or None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[StickyPartitionAssignor],
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.heartbeat_interval_ms,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+        )
+
+    def _history(self, topic: str) -> int:
+        return self._settings.duplicate_window if self._specs[topic].once_per_key else 0
+
+    def _die(self, error: BaseException) -> None:
+        if not self._died.done():
+            self._died.set_exception(error)
+
+
+@asynccontextmanager
+async def _background(group: asyncio.TaskGroup, work: Any) -> AsyncIterator[None]:
+    """A task that lasts as long as the context, and whose error ends the group."""
+    task = group.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(128 + signal.SIGTERM)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
