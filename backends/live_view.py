@@ -3,6 +3,7 @@
 One append-only stream per request, with a time to live. Losing it loses no answer.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -10,6 +11,9 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 EntryKind = Literal["progress", "sources", "delta", "terminal"]
+
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", re.ASCII)
+_MAX_ID_PART = 2**64 - 1
 
 
 class LiveViewSettings(BaseModel):
@@ -45,8 +49,28 @@ class StoredEntry:
     entry: Entry
 
 
+def position(entry_id: str) -> tuple[int, int]:
+    """The place an entry ID names, as numbers that compare; ``"0"`` is before every entry.
+
+    An ID is Redis' ``milliseconds-sequence``, both unsigned 64-bit.
+
+    Raises:
+        ValueError: not an entry ID.
+    """
+    match = _ENTRY_ID.fullmatch(entry_id)
+    milliseconds, sequence = (int(match[1]), int(match[2] or 0)) if match else (-1, -1)
+    if not match or max(milliseconds, sequence) > _MAX_ID_PART:
+        msg = f"{entry_id[:50]!r} is not an entry ID"
+        raise ValueError(msg)
+    return milliseconds, sequence
+
+
 class LiveView(Protocol):
-    """Streams of entries by request ID. Methods raise ``BackendUnavailableError`` while the store does not answer."""
+    """Streams of entries by request ID.
+
+    Methods raise ``BackendUnavailableError`` while the store does not answer, but for followers, who wait until it does
+    and then go on from where they were. An ``after`` that is not an entry ID raises ``ValueError``.
+    """
 
     async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
         """Add entries in order, together. With ``once``, a second call with the same mark for the request adds nothing

@@ -1,0 +1,121 @@
+"""The live view in Redis or Valkey."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import cast
+
+import orjson
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from backends.errors import BackendUnavailableError
+from backends.live_view import Entry, EntryKind, LiveViewSettings, StoredEntry, position
+from backends.redis_stream_reader import BLOCK_MS, RawEntry, StreamReader
+from topics.names import Namespace
+
+MAX_CONNECTIONS = 32
+PAGE = 1_000
+
+# KEYS: stream, marks. ARGV: ttl in seconds, longest stream, "1" and the mark or "0" and nothing, then kind and body of
+# each entry. The mark and what it guards are written together and expire together.
+_APPEND = """
+if ARGV[3] == '1' and redis.call('HSETNX', KEYS[2], 'once:' .. ARGV[4], '') == 0 then
+  return 0
+end
+for i = 5, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], '*', 'kind', ARGV[i], 'body', ARGV[i + 1])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+class RedisLiveView:
+    """One Redis stream per request, and one hash beside it for its marks and its attempts."""
+
+    def __init__(self, settings: LiveViewSettings, names: Namespace) -> None:
+        self._settings = settings
+        self._names = names
+        self._client = _client(settings, max_connections=MAX_CONNECTIONS, reply_ms=settings.timeout_ms)
+        self._append = self._client.register_script(_APPEND)
+        self._reader = StreamReader(
+            _client(settings, max_connections=1, reply_ms=settings.timeout_ms + BLOCK_MS),
+            self._client,
+            wake_key=names.of(f"ragline.wake.{uuid.uuid4().hex}"),
+        )
+
+    async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
+        bodies = chain.from_iterable((entry.kind, orjson.dumps(entry.body)) for entry in entries)
+        guard = ("0", "") if once is None else ("1", once)
+        arguments = [self._settings.ttl_s, self._settings.max_entries, *guard, *bodies]
+        with self._reaching():
+            added = await self._append(keys=[self._stream(request_id), self._marks(request_id)], args=arguments)
+        return bool(added)
+
+    async def begin_attempt(self, request_id: str) -> int:
+        with self._reaching():
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.hincrby(self._marks(request_id), "attempt", 1)
+                pipeline.expire(self._marks(request_id), self._settings.ttl_s)
+                pipeline.expire(self._stream(request_id), self._settings.ttl_s)
+                attempt, *_ = await pipeline.execute()
+        return int(attempt)
+
+    async def read(self, request_id: str, after: str = "0") -> list[StoredEntry]:
+        position(after)
+        entries: list[StoredEntry] = []
+        while True:
+            with self._reaching():
+                reply = await self._client.xrange(self._stream(request_id), min=f"({after}", max="+", count=PAGE)
+            page = cast("list[RawEntry]", reply)
+            entries += [_stored(entry_id, fields) for entry_id, fields in page]
+            if len(page) < PAGE:
+                return entries
+            after = entries[-1].id
+
+    async def follow(self, request_id: str, after: str = "0") -> AsyncIterator[StoredEntry]:
+        async for entry_id, fields in self._reader.follow(self._stream(request_id), after):
+            yield _stored(entry_id, fields)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._client.aclose()
+
+    # The braces make both keys of a request live on one node of a Redis cluster.
+    def _stream(self, request_id: str) -> str:
+        return self._names.of(f"ragline.live.{{{request_id}}}.entries")
+
+    def _marks(self, request_id: str) -> str:
+        return self._names.of(f"ragline.live.{{{request_id}}}.marks")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            msg = f"Redis does not answer: {error or type(error).__name__}"
+            raise BackendUnavailableError(msg) from error
+
+
+def _client(settings: LiveViewSettings, *, max_connections: int, reply_ms: int) -> Redis:
+    # No retries in the client: an append that is sent twice is there twice, and followers wait in their own way.
+    pool = BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=max_connections,
+        timeout=settings.timeout_ms / 1000,
+        socket_connect_timeout=settings.timeout_ms / 1000,
+        socket_timeout=reply_ms / 1000,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+    return Redis.from_pool(pool)
+
+
+def _stored(entry_id: bytes, fields: Mapping[bytes, bytes]) -> StoredEntry:
+    kind = cast("EntryKind", fields[b"kind"].decode())
+    return StoredEntry(entry_id.decode(), Entry(kind, orjson.loads(fields[b"body"])))
