@@ -1,6 +1,6 @@
 """Generates text from a prompt, token by token."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -30,6 +30,7 @@ class EngineSettings(BaseModel):
     timeout_ms: int = Field(
         120_000, gt=0, description="Longest wait for the next token before the engine counts as hung."
     )
+    echo_delay_ms: int = Field(0, ge=0, description="Time the echo engine takes for a word.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class Engine(Protocol):
         """Load the model; returns when it can generate."""
         ...
 
-    def generate(self, request: GenerationRequest) -> AsyncIterator[Delta]:
-        """Generate; ends after the delta with a ``finish_reason``. Closing the iterator or cancelling the task that
-        awaits it aborts the request in the engine.
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """Generate; ends after the delta with a ``finish_reason``. Closing the generator or cancelling the task that
+        awaits it aborts the request in the engine. A stop string ends the answer and is not part of it.
 
         Raises:
             BackendUnavailableError: the engine does not answer now.
@@ -81,3 +82,23 @@ class Engine(Protocol):
 
 class EngineDeadError(Exception):
     """The engine has died and will not answer again in this process."""
+
+
+def create_engine(settings: EngineSettings) -> Engine:
+    """Make the engine that the settings name; nothing is loaded before ``start``."""
+    # Each engine brings its own libraries: a worker imports those of the one it runs.
+    if settings.kind == "vllm":
+        from backends.vllm_engine import VllmEngine  # noqa: PLC0415
+
+        return VllmEngine(settings)
+    if settings.kind == "transformers":
+        from backends.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+        return TransformersEngine(settings)
+    if settings.kind == "openai":
+        from backends.openai_engine import OpenAIEngine  # noqa: PLC0415
+
+        return OpenAIEngine(settings)
+    from backends.echo_engine import EchoEngine  # noqa: PLC0415
+
+    return EchoEngine(settings)

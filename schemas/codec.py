@@ -1,6 +1,6 @@
 """Between events and record values. Values are JSON; the type is in the ``ce_type`` header."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -18,11 +18,16 @@ class UndecodableError(ValueError):
 def encode(event: Event) -> bytes | None:
     """Write an event as JSON with fields in the order of their definition: equal events, equal bytes.
 
-    A ``DocumentWithdrawn`` is a null value, which a compacted topic takes as a deletion.
+    A ``DocumentWithdrawn`` is a null value, which a compacted topic takes as a deletion. A lone surrogate, which UTF-8
+    cannot say, becomes a question mark.
     """
     if isinstance(event, DocumentWithdrawn):
         return None
-    return orjson.dumps(event.model_dump(mode="json"))
+    document = event.model_dump(mode="json")
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_without_surrogates(document))
 
 
 def decode(value: bytes | None, ce_type: str | None, expected: tuple[type[E], ...]) -> E:
@@ -51,6 +56,16 @@ def decode(value: bytes | None, ce_type: str | None, expected: tuple[type[E], ..
         return kind.model_validate(document)
     except ValidationError as error:
         raise UndecodableError(_sentence(kind, error)) from error
+
+
+def _without_surrogates(document: Any) -> Any:
+    if isinstance(document, str):
+        return document.encode("utf-8", "replace").decode()
+    if isinstance(document, list):
+        return [_without_surrogates(item) for item in document]
+    if isinstance(document, dict):
+        return {name: _without_surrogates(item) for name, item in document.items()}
+    return document
 
 
 def _kind(ce_type: str | None, expected: tuple[type[E], ...]) -> type[E]:

@@ -12,9 +12,13 @@ from pydantic import Field
 from schemas.values import (
     ChatMessage,
     Chunk,
+    Count,
     Embedding,
+    Integer,
     Lane,
+    Moment,
     Passage,
+    Positive,
     QueryOptions,
     Sampling,
     Source,
@@ -66,16 +70,16 @@ class QueryAsked(Event):
     tenant: str | None = None
     model: str | None = None
     lane: Lane | None = None
-    top_k: int | None = None
+    top_k: Integer | None = None
     min_score: float | None = None
     template: str | None = None
-    max_tokens: int | None = None
+    max_tokens: Integer | None = None
     temperature: float | None = None
     top_p: float | None = None
-    seed: int | None = None
+    seed: Integer | None = None
     stop: tuple[str, ...] | None = None
-    timeout_ms: int | None = None
-    deadline_at: datetime | None = None
+    timeout_ms: Integer | None = None
+    deadline_at: Moment | None = None
 
 
 class QueryAccepted(Event):
@@ -87,8 +91,8 @@ class QueryAccepted(Event):
     tenant: str
     question: str
     lane: Lane
-    asked_at: datetime
-    deadline_at: datetime | None
+    asked_at: Moment
+    deadline_at: Moment | None
     options: QueryOptions
 
     @property
@@ -148,7 +152,7 @@ class PromptBuilt(QueryStageEvent):
     template: str
     template_hash: str
     messages: tuple[ChatMessage, ...]
-    prompt_tokens: int
+    prompt_tokens: Count
     sources: tuple[Source, ...]
     sampling: Sampling
 
@@ -183,7 +187,7 @@ class Answered(Terminal):
     sources: tuple[Source, ...]
     model: str
     usage: Usage
-    attempt: int = 1
+    attempt: Positive = 1
 
 
 class RequestFailed(Terminal):
@@ -202,7 +206,7 @@ class RequestExpired(Terminal):
     TYPE = "ragline.request.expired.v1"
 
     stage: str
-    deadline_at: datetime
+    deadline_at: Moment
 
 
 class RequestCancelled(Terminal):
@@ -293,9 +297,9 @@ class DocumentIndexed(DocumentStageEvent):
 
     TYPE = "ragline.document.indexed.v1"
 
-    chunks: int
-    added: int
-    removed: int
+    chunks: Count
+    added: Count
+    removed: Count
 
 
 class DocumentFailed(DocumentStageEvent):

@@ -8,13 +8,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self, TypeAlias
 
 import orjson
 
+from schemas.values import MAX_INTEGER, in_utc
+
 CONTENT_TYPE = "application/json"
-_COUNT = re.compile(r"[0-9]{1,9}")
+# A request passes five stages, each a few times at most: what is longer was not written by ragline.
+MAX_STAGE_TIMES = 256
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+_OFFSET = re.compile(r"[0-9]{1,18}")
 
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
 
@@ -103,47 +108,55 @@ class Headers:
         if self.timeline:
             spans = [[t.stage, t.started_ms, t.finished_ms, t.attempt] for t in self.timeline]
             text["ragline_timeline"] = orjson.dumps(spans).decode()
-        return [(name, value.encode()) for name, value in text.items() if value is not None]
+        return [(name, value.encode("utf-8", "replace")) for name, value in text.items() if value is not None]
 
 
 def derive_id(*parts: str | int) -> str:
     """Make an ID that is the same whenever the parts are: a redelivered input yields the same output ID."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode())
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = str(part).encode("utf-8", "surrogatepass")
+        # The length keeps ("a", "bc") apart from ("ab", "c").
+        digest.update(b"%d:" % len(encoded))
+        digest.update(encoded)
     return digest.hexdigest()[:32]
 
 
 def _time(text: str | None) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text) if text else None
+        return in_utc(datetime.fromisoformat(text)) if text else None
     except ValueError:
         return None
-    if moment is not None and moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment
 
 
 def _attempt(text: str | None) -> int:
-    return int(text) if text and _COUNT.fullmatch(text) else 1
+    return int(text) if text and _ATTEMPT.fullmatch(text) else 1
 
 
 def _origin(text: dict[str, str]) -> Origin | None:
-    try:
-        return Origin(
-            text["ragline_source_topic"],
-            int(text["ragline_source_partition"]),
-            int(text["ragline_source_offset"]),
-        )
-    except (KeyError, ValueError):
+    topic = text.get("ragline_source_topic")
+    partition = text.get("ragline_source_partition", "")
+    offset = text.get("ragline_source_offset", "")
+    if topic is None or not _OFFSET.fullmatch(partition) or not _OFFSET.fullmatch(offset):
         return None
+    return Origin(topic, int(partition), int(offset))
 
 
 def _timeline(text: str | None) -> tuple[StageTime, ...]:
     if not text:
         return ()
     try:
-        return tuple(
-            StageTime(str(stage), int(started), int(finished), int(attempt))
-            for stage, started, finished, attempt in orjson.loads(text)
-        )
-    except (TypeError, ValueError):
+        spans = orjson.loads(text)
+    except orjson.JSONDecodeError:
         return ()
+    if not isinstance(spans, list) or len(spans) > MAX_STAGE_TIMES or not all(map(_is_stage_time, spans)):
+        return ()
+    return tuple(StageTime(*span) for span in spans)
+
+
+def _is_stage_time(span: object) -> bool:
+    match span:
+        case [str(), int(started), int(finished), int(attempt)]:
+            return all(0 <= number <= MAX_INTEGER for number in (started, finished, attempt))
+        case _:
+            return False

@@ -1,28 +1,53 @@
 """Plain values that events are made of."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 Lane = Literal["interactive", "batch"]
 
 
-class Value(BaseModel):
-    """Base of everything that travels: immutable, and blind to fields it does not know."""
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; one without an offset counts as UTC.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    Raises:
+        ValueError: the moment is before year 1 or after year 9999 in UTC.
+    """
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        msg = f"{moment.isoformat()} is outside the years 1 to 9999 in UTC"
+        raise ValueError(msg) from error
+
+
+Moment: TypeAlias = Annotated[datetime, AfterValidator(in_utc)]
+
+# JSON knows integers of any size; what writes and reads them here, and most other languages, knows 64 bits.
+MAX_INTEGER = 2**63 - 1
+Integer: TypeAlias = Annotated[int, Field(ge=-(2**63), le=MAX_INTEGER)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Positive: TypeAlias = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
+
+
+class Value(BaseModel):
+    """Base of everything that travels: immutable, and blind to fields it does not know. Numbers are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Embedding(Value):
     """One vector, as base64 of little-endian float32: a third of the size of JSON numbers."""
 
     model: str
-    dimensions: Annotated[int, Field(gt=0)]
+    dimensions: Positive
     data: str
 
     @classmethod
@@ -51,10 +76,10 @@ class Embedding(Value):
 class Sampling(Value):
     """How the engine samples. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable."""
 
-    max_tokens: Annotated[int, Field(gt=0)] = 256
+    max_tokens: Positive = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: int | None = None
+    seed: Integer | None = None
     stop: tuple[str, ...] = ()
 
 
@@ -76,14 +101,14 @@ class Passage(Value):
     title: str
     text: str
     source: str
-    ordinal: int
+    ordinal: Count
     score: float
 
 
 class Source(Value):
     """A passage as the answer cites it: ``number`` is the [n] in the text, from 1."""
 
-    number: Annotated[int, Field(gt=0)]
+    number: Positive
     passage: Passage
 
 
@@ -97,8 +122,8 @@ class ChatMessage(Value):
 class Usage(Value):
     """Tokens read and written by the engine."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
 
 
 class Chunk(Value):
@@ -107,7 +132,7 @@ class Chunk(Value):
     """
 
     chunk_id: str
-    ordinal: int
+    ordinal: Count
     text: str
-    start: int
-    end: int
+    start: Count
+    end: Count

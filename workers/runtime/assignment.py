@@ -19,11 +19,12 @@ from workers.runtime.settings import RuntimeSettings
 log = structlog.get_logger(__name__)
 
 
-class Assignment(ConsumerRebalanceListener):  # type: ignore[misc] - aiokafka is untyped
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """Keeps one ``Partition`` per partition owned.
 
-    ``history`` says, per topic, how many records before the commit to read again only to know their keys.
-    ``on_lost`` is told of each partition that has gone to somebody else, and ``fail`` takes an error that must end the worker, for aiokafka swallows what a listener raises.
+    ``history`` says, per topic, how many records before the commit to read again only to know their keys. ``on_lost``
+    is told of each partition that has gone to somebody else; ``fail`` takes an error that must end the worker, for
+    aiokafka swallows what a listener raises.
     """
 
     def __init__(

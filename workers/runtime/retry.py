@@ -49,8 +49,8 @@ def decide(
 ) -> Decision:
     """Decide by the error's kind, the attempts so far (from 1) and the deadline.
 
-    Backoff doubles from ``backoff_initial_ms`` up to ``backoff_max_ms`` with full jitter: a uniform draw between zero and
-    that bound, as in "Exponential Backoff And Jitter" (Marc Brooker, AWS Architecture Blog, 2015).
+    Backoff doubles from ``backoff_initial_ms`` up to ``backoff_max_ms`` with full jitter: a uniform draw between
+    zero and that bound, as in "Exponential Backoff And Jitter" (Marc Brooker, AWS Architecture Blog, 2015).
     """
     if isinstance(error, RejectedError):
         return GiveUp(error, dead_letter=False)

@@ -36,7 +36,7 @@ class Tracing:
     def __init__(self, stage: str) -> None:
         self._stage = stage
         self._provider = TracerProvider(resource=Resource.create({"service.name": f"ragline-{stage}"}))
-        # OpenTelemetry's own variables say whether and where to export: they are the same for every service of an operator.
+        # OpenTelemetry's own variables say whether and where to export: an operator sets them alike for every service.
         if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - slow to import
                 OTLPSpanExporter,

@@ -139,7 +139,7 @@ class Worker:
             log.warning("not everything finished in time; others do it again", in_flight=self._handler.in_flight)
 
     async def _stopped_or_dead(self, stop: asyncio.Event) -> None:
-        stopped = asyncio.ensure_future(stop.wait())
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({stopped, self._died}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -149,8 +149,8 @@ class Worker:
 
     async def _until(self, stop: asyncio.Event, start: Awaitable[None]) -> bool:
         """Await a start-up step; False if told to stop before it was done."""
-        task = asyncio.ensure_future(start)
-        stopped = asyncio.ensure_future(stop.wait())
+        task: asyncio.Future[Any] = asyncio.ensure_future(start)
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
