@@ -68,6 +68,7 @@ class GenerationSettings(StageSettings):
 
     max_in_flight: int = Field(16, gt=0, description="Answers generated at once; near the engine's max_num_seqs.")
     delta_interval_ms: int = Field(40, ge=0, description="Tokens that come closer together travel as one delta.")
+    flush_timeout_ms: int = Field(500, gt=0, description="Longest wait of a whole answer for its last delta.")
 
 
 class ChunkingSettings(StageSettings):

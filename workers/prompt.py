@@ -1,0 +1,111 @@
+"""The prompt stage: packs the passages into what the model can read, and words the request to it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import jinja2
+
+from backends.tokenizer import Tokenizer
+from schemas.events import Answered, PassagesRetrieved, PromptBuilt
+from schemas.values import Passage, Source, Usage
+from topics.specs import PASSAGES_RETRIEVED, TopicSpec
+from workers.packing import pack
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError
+from workers.settings import PromptSettings
+from workers.template import PromptTemplate
+
+NOTHING_FOUND = "Nothing was found that answers this question."
+
+
+class PromptStage:
+    """PassagesRetrieved → PromptBuilt; or Answered (nothing found) where there is no passage, so that nothing is made
+    up.
+
+    ``max_model_len`` is the longest prompt plus answer of the model, in tokens.
+    """
+
+    name = "prompt"
+    consumes: tuple[TopicSpec, ...] = (PASSAGES_RETRIEVED,)
+    subject: Literal["request"] = "request"
+
+    def __init__(
+        self,
+        settings: PromptSettings,
+        tokenizer: Tokenizer,
+        templates: Mapping[str, PromptTemplate],
+        max_model_len: int,
+    ) -> None:
+        self._settings = settings
+        self._tokenizer = tokenizer
+        self._templates = templates
+        self._max_model_len = max_model_len
+
+    @property
+    def max_in_flight(self) -> int:
+        return self._settings.max_in_flight
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def stop(self) -> None:
+        """Nothing to let go of."""
+
+    async def handle(self, delivery: Delivery[PassagesRetrieved]) -> Outcome:
+        event = delivery.event
+        if not event.passages:
+            return Produce((_nothing_found(event),))
+        template = self._templates.get(event.query.options.template)
+        if template is None:
+            message = f"Template {event.query.options.template!r} is not known to this prompt worker."
+            return PoisonError("unknown_template", message)
+        try:
+            # Counting tokens again and again is work of many milliseconds.
+            return await asyncio.to_thread(self._build, event, template)
+        except jinja2.TemplateError as error:
+            return PoisonError("template_failed", f"Template {template.name!r} failed: {error}.")
+
+    def _build(self, event: PassagesRetrieved, template: PromptTemplate) -> Outcome:
+        # Neither the question nor a passage may pass for a message of its own.
+        question = self._tokenizer.plain(event.query.question)
+        passages = [self._plain(passage) for passage in event.passages]
+        sampling = event.query.options.sampling
+        budget = min(self._settings.max_prompt_tokens, self._max_model_len - sampling.max_tokens)
+
+        def cost(sources: Sequence[Source]) -> int:
+            return self._tokenizer.count(template.render(question, sources))
+
+        sources = pack(passages, budget, cost)
+        if not sources:
+            message = (
+                f"The question makes a prompt of {cost(())} tokens without any passage, but with an answer of up to "
+                f"{sampling.max_tokens} tokens a prompt may have {max(budget, 0)}."
+            )
+            return RejectedError("prompt_too_long", message)
+        built = PromptBuilt(
+            query=event.query,
+            template=template.name,
+            template_hash=template.hash,
+            messages=template.render(question, sources),
+            prompt_tokens=cost(sources),
+            sources=sources,
+            sampling=sampling,
+        )
+        return Produce((built,))
+
+    def _plain(self, passage: Passage) -> Passage:
+        plain = self._tokenizer.plain
+        return passage.model_copy(update={"title": plain(passage.title), "text": plain(passage.text)})
+
+
+def _nothing_found(event: PassagesRetrieved) -> Answered:
+    return Answered(
+        request_id=event.query.request_id,
+        tenant=event.query.tenant,
+        question=event.query.question,
+        answer=NOTHING_FOUND,
+        finish_reason="nothing_found",
+        sources=(),
+        model=event.query.options.model,
+        usage=Usage(),
+    )
