@@ -1,0 +1,25 @@
+"""Milvus Lite's server, as a process."""
+
+import signal
+import sys
+from pathlib import Path
+
+from infra.local.probes import grpc_answers
+from infra.local.process import ProcessSpec
+
+
+def milvus_process(folder: Path, host: str, port: int) -> ProcessSpec:
+    """A Milvus Lite server on ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return ProcessSpec(
+        name="milvus",
+        stage="milvus",
+        argv=(
+            *(sys.executable, "-m", "milvus_lite", "server"),
+            *("--data-dir", str(folder.absolute()), "--host", host, "--port", str(port)),
+        ),
+        ready=grpc_answers(host, port),
+        # It closes its data files on SIGINT only.
+        stop_signal=signal.SIGINT,
+        view="errors",
+    )
