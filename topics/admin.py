@@ -64,12 +64,12 @@ async def apply_topics(
     topics = _names(wanted, names)
     async with connect(kafka, report, timeout_s) as cluster:
         before = plan(wanted, settings, names, await cluster.read(topics))
-        await cluster.create(before.creates)
+        created = await cluster.create(before.creates)
         # Another process may have created a topic in between, and not as declared.
         found = plan(wanted, settings, names, await cluster.read(topics, complete=True))
         changed = await cluster.change(found) if fix else ()
         remaining = plan(wanted, settings, names, await cluster.read(topics, complete=True)) if changed else found
-    return Applied(tuple(new.topic for new in before.creates), changed, remaining)
+    return Applied(created, changed, remaining)
 
 
 async def describe_topics(

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidPartitionsError, KafkaConnectionError, KafkaError, TopicAlreadyExistsError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from topics.plan import ActualTopic, Create, Mismatch, Plan
 
@@ -83,6 +83,7 @@ class Cluster:
         self._report = report
         self._deadline = asyncio.get_running_loop().time() + timeout_s
         self._timeout_s = timeout_s
+        self._last: BaseException | None = None
         self.client = AIOKafkaAdminClient(**kafka.client_options(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
 
     async def start(self) -> None:
@@ -103,7 +104,10 @@ class Cluster:
 
         return await self._persist(read_once)
 
-    async def create(self, creates: Sequence[Create]) -> None:
+    async def create(self, creates: Sequence[Create]) -> tuple[str, ...]:
+        """Create topics; returns those that were not there already."""
+        created: set[str] = set()
+
         async def create_once() -> None:
             await self._check_controller()
             response = await self.client.create_topics(
@@ -112,10 +116,11 @@ class Cluster:
                     for new in creates
                 ]
             )
-            _check_created(response.topic_errors)
+            created.update(_created(response.topic_errors))
 
         if creates:
             await self._persist(create_once)
+        return tuple(new.topic for new in creates if new.topic in created)
 
     async def change(self, found: Plan) -> tuple[str, ...]:
         """Grow partitions and set configs; returns the topics changed."""
@@ -182,7 +187,12 @@ class Cluster:
     async def _offsets(
         self, partitions: Sequence[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-        consumer = AIOKafkaConsumer(**self._kafka.client_options(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
+        consumer = AIOKafkaConsumer(
+            **self._kafka.client_options(),
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            # It waits this long once for each topic that it has not heard of.
+            retry_backoff_ms=10,
+        )
         try:
             await consumer.start()
             return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
@@ -194,8 +204,8 @@ class Cluster:
         left_s = max(0.0, self._deadline - asyncio.get_running_loop().time())
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(left_s),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            stop=stop_before_delay(left_s),
             before_sleep=self._say,
             reraise=True,
         )
@@ -204,19 +214,26 @@ class Cluster:
                 with attempt:
                     async with asyncio.timeout_at(self._deadline):
                         return await call()
-        except (KafkaError, TimeoutError, OSError, _NotYetError) as error:
-            reason = str(error) or type(error).__name__
-            if _may_pass(error):
-                msg = f"Kafka at {self._kafka.bootstrap_servers} was not ready within {self._timeout_s:g} s: {reason}"
-            else:
-                msg = f"Kafka at {self._kafka.bootstrap_servers} refused: {reason}"
+        except (KafkaError, OSError, _NotYetError) as error:
+            if not _may_pass(error):
+                msg = f"Kafka at {self._kafka.bootstrap_servers} refused: {_reason(error)}"
+                raise TopicsError(msg) from error
+            # Where the time ran out in the middle of a try, the one before says more.
+            cause = self._last if isinstance(error, TimeoutError) and self._last else error
+            msg = (
+                f"Kafka at {self._kafka.bootstrap_servers} was not ready within {self._timeout_s:g} s: {_reason(cause)}"
+            )
             raise TopicsError(msg) from error
         raise AssertionError
 
     def _say(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if self._report and error:
-            self._report(f"waiting for Kafka at {self._kafka.bootstrap_servers}: {error or type(error).__name__}")
+        self._last = state.outcome.exception() if state.outcome else None
+        if self._report and self._last:
+            self._report(f"waiting for Kafka at {self._kafka.bootstrap_servers}: {_reason(self._last)}")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -235,15 +252,19 @@ def _check_complete(topics: Iterable[str], there: Mapping[str, Sequence[Mapping[
             raise _NotYetError(msg)
 
 
-def _check_created(topic_errors: Iterable[tuple[str, int, str | None]]) -> None:
-    refused = [
-        f"{topic} ({message or f'error {code}'})"
-        for topic, code, message in topic_errors
-        if code not in {0, TopicAlreadyExistsError.errno}
-    ]
+def _created(answers: Iterable[tuple[str, int, str | None]]) -> list[str]:
+    created: list[str] = []
+    refused: dict[str, list[str]] = {}
+    for topic, code, message in answers:
+        if code == 0:
+            created.append(topic)
+        elif code != TopicAlreadyExistsError.errno:
+            refused.setdefault(message or f"error {code}", []).append(topic)
     if refused:
-        msg = f"Kafka refused to create {', '.join(refused)}"
+        reasons = [f"{message} ({', '.join(topics)})" for message, topics in refused.items()]
+        msg = f"Kafka refused to create topics: {'; '.join(reasons)}"
         raise TopicsError(msg)
+    return created
 
 
 def _actual(

@@ -10,13 +10,13 @@ from topics.specs import TopicSpec
 PARTITIONS = "partitions"
 REPLICATION = "replication.factor"
 
-_SHRINK = "Kafka cannot remove partitions: raise topics.partitions to what is there, or make the topic anew."
+_SHRINK = "Kafka cannot remove partitions: set topics.partitions to what is there, or make the topic anew"
 _GROW = (
-    "keys move to other partitions, so records of one key are no longer in order across the change: "
-    "let the topic run empty, then apply with consent."
+    "with more partitions a key moves to another one, and its records are no longer in order across the change: "
+    "let the topic run empty, then apply with consent"
 )
-_REPLICATION = "reassign the replicas with kafka-reassign-partitions.sh, or change topics.replication_factor."
-_CONFIG = "apply with consent to set it as declared."
+_REPLICATION = "reassign the replicas with kafka-reassign-partitions.sh, or change topics.replication_factor"
+_CONFIG = "apply with consent to set it as declared"
 
 
 @dataclass(frozen=True, slots=True)

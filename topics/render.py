@@ -7,18 +7,22 @@ from topics.plan import Plan
 
 
 def render_plan(plan: Plan) -> str:
-    """One line per difference, marked ``+`` to create, ``~`` with consent, ``!`` by hand; then a summary."""
+    """One line per difference, marked ``+`` to create, ``~`` with consent, ``!`` by hand; then advice, then a count."""
     lines = [
         f"+ {new.topic}: create with {new.partitions} partitions, replication factor {new.replication_factor}, "
         + ", ".join(f"{name}={value}" for name, value in sorted(new.configs.items()))
         for new in plan.creates
     ]
-    lines += [f"~ {grow.topic}: partitions {grow.actual}, declared {grow.wanted}; {grow.advice}" for grow in plan.grows]
+    lines += [f"~ {grow.topic}: partitions is {grow.actual}, declared {grow.wanted}" for grow in plan.grows]
     lines += [
         f"{'~' if found.fixable else '!'} {found.topic}: {found.setting} is {found.actual or 'unset'}, "
-        f"declared {found.wanted}; {found.advice}"
+        f"declared {found.wanted}"
         for found in plan.mismatches
     ]
+    advice = {grow.advice: "~ partitions" for grow in plan.grows}
+    for found in plan.mismatches:
+        advice.setdefault(found.advice, "~ other settings" if found.fixable else f"! {found.setting}")
+    lines += [f"{mark}: {sentence}" for sentence, mark in advice.items()]
     different = {found.topic for found in plan.mismatches} | {grow.topic for grow in plan.grows}
     lines.append(f"{len(plan.creates)} to create, {len(different)} different, {len(plan.unchanged)} as declared")
     return "\n".join(lines)
