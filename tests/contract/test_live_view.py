@@ -41,7 +41,7 @@ def entries(stored: list[StoredEntry]) -> list[Entry]:
 
 async def until_terminal(view: LiveView, request_id: str, after: str = "0") -> list[StoredEntry]:
     seen: list[StoredEntry] = []
-    async with asyncio.timeout(DEADLINE_S), aclosing(view.follow(request_id, after)) as stream:  # type: ignore[type-var]
+    async with asyncio.timeout(DEADLINE_S), aclosing(view.follow(request_id, after)) as stream:
         async for item in stream:
             seen.append(item)
             if item.entry.kind == "terminal":
@@ -141,7 +141,7 @@ async def test_many_followers_join_while_others_are_served(view: LiveView) -> No
 
 
 async def test_a_follower_that_pauses_misses_nothing_and_holds_up_nobody(view: LiveView) -> None:
-    async with asyncio.timeout(DEADLINE_S), aclosing(view.follow("slow")) as slow:  # type: ignore[type-var]
+    async with asyncio.timeout(DEADLINE_S), aclosing(view.follow("slow")) as slow:
         await view.append("slow", [delta(0)])
         assert (await anext(slow)).entry == delta(0)
         await view.append("slow", [delta(n) for n in range(1, 2_000)])
@@ -165,7 +165,7 @@ async def test_closing_ends_followers(view: LiveView) -> None:
     stream = view.follow("r")
     async with asyncio.timeout(DEADLINE_S):
         assert (await anext(stream)).entry == delta(0)
-        ending = asyncio.create_task(anext(stream, None))  # type: ignore[arg-type]
+        ending = asyncio.create_task(anext(stream, None))
         await asyncio.sleep(0)
         await view.close()
         assert await ending is None

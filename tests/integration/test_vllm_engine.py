@@ -1,0 +1,163 @@
+"""What vLLM in the worker must do beyond what every engine does."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backends.engine import EngineDeadError, GenerationRequest
+from backends.tokenizer import ChatTokenizer
+from backends.vllm_engine import VllmEngine
+from schemas.values import ChatMessage, Lane, Sampling
+
+pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+DEADLINE_S = 60
+STORY = "Tell me a very long story about a ship, its captain and all of its crew."
+
+# Shows the engine's processes, then asks it whenever a line comes.
+PROGRAM = """
+import asyncio, sys
+import psutil
+from backends.engine import EngineDeadError, EngineSettings, GenerationRequest, create_engine
+from schemas.values import ChatMessage, Sampling
+
+async def main():
+    engine = create_engine(EngineSettings(path=sys.argv[1], max_model_len=512, timeout_ms=2000))
+    await engine.start()
+    print("processes", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        try:
+            request = GenerationRequest("a", (ChatMessage(role="user", content="Hello"),), Sampling(max_tokens=4))
+            async for delta in engine.generate(request):
+                pass
+            print("answered", flush=True)
+        except EngineDeadError as error:
+            print("dead", error, flush=True)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+class Consumer:
+    """Asks in a task of its own and notes when the first token came."""
+
+    def __init__(self, engine: VllmEngine, name: str, *, lane: Lane = "interactive", max_tokens: int = 400) -> None:
+        self.first_token = asyncio.Event()
+        message = ChatMessage(role="user", content=f"{STORY} The ship is called {name}.")
+        self._request = GenerationRequest(name, (message,), Sampling(max_tokens=max_tokens, temperature=0), lane)
+        self._engine = engine
+        self.task = asyncio.create_task(self._consume())
+
+    async def _consume(self) -> None:
+        async with aclosing(self._engine.generate(self._request)) as deltas:
+            async for _ in deltas:
+                self.first_token.set()
+
+    async def begun(self) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await self.first_token.wait()
+
+    async def cancel(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+
+async def test_cancelling_frees_the_slot_at_once(
+    vllm_engine: VllmEngine, record_property: pytest.RecordProperty
+) -> None:
+    first, second = Consumer(vllm_engine, "Adler"), Consumer(vllm_engine, "Beagle")
+    await first.begun()
+    await second.begun()
+    waiting = Consumer(vllm_engine, "Centaur", max_tokens=2)
+    assert vllm_engine.running == 3
+    begin = time.monotonic()
+    await first.cancel()
+    aborted_s = time.monotonic() - begin
+    await waiting.begun()
+    record_property("abort_ms", round(aborted_s * 1000))
+    record_property("next_first_token_ms", round((time.monotonic() - begin) * 1000))
+    assert not second.task.done()
+    assert aborted_s < 1
+    await second.cancel()
+    await asyncio.wait_for(waiting.task, DEADLINE_S)
+    assert vllm_engine.running == 0
+
+
+async def test_interactive_requests_overtake_batch_ones(vllm_engine: VllmEngine) -> None:
+    running = [Consumer(vllm_engine, name) for name in ("Adler", "Beagle")]
+    for consumer in running:
+        await consumer.begun()
+    batch = Consumer(vllm_engine, "Dorado", lane="batch", max_tokens=200)
+    # Its request must be in the engine's queue before the other: the engine takes them in the order they come.
+    await asyncio.wait({batch.task}, timeout=0.3)
+    interactive = Consumer(vllm_engine, "Endeavour", max_tokens=200)
+    await asyncio.wait({interactive.task}, timeout=0.3)
+    await running[0].cancel()
+    await interactive.begun()
+    assert not batch.first_token.is_set()
+    for consumer in (running[1], batch, interactive):
+        await consumer.cancel()
+
+
+async def test_prompts_are_counted_as_the_prompt_stage_counts_them(
+    vllm_engine: VllmEngine, engine_folder: Path
+) -> None:
+    messages = (
+        ChatMessage(role="system", content="Be brief. Ünïcödé."),
+        ChatMessage(role="user", content="What is a ship?\n\n[1] A ship\nfloats."),
+    )
+    async with aclosing(vllm_engine.generate(GenerationRequest("count", messages, Sampling(max_tokens=1)))) as deltas:
+        last = [delta async for delta in deltas][-1]
+    assert last.usage
+    assert last.usage.prompt_tokens == ChatTokenizer.load(str(engine_folder)).count(messages)
+
+
+async def test_a_hung_engine_counts_as_dead_and_no_process_outlives_a_killed_worker(engine_folder: Path) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(engine_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdin
+    assert worker.stdout
+    processes: list[psutil.Process] = []
+    try:
+        line = await asyncio.wait_for(asyncio.to_thread(worker.stdout.readline), 300)
+        processes = [psutil.Process(int(pid)) for pid in line.split()[1:]]
+        core = next(process for process in processes if "EngineCore" in "".join(process.cmdline()))
+        core.suspend()
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        line = await asyncio.wait_for(asyncio.to_thread(worker.stdout.readline), DEADLINE_S)
+        assert line.startswith("dead engine SmolLM2-135M-Instruct has brought no token for 2000 ms")
+        core.resume()
+        worker.kill()
+        _, left = await asyncio.to_thread(psutil.wait_procs, processes, 20)
+        assert left == []
+    finally:
+        for process in processes:
+            if process.is_running():
+                process.kill()
+        worker.kill()
+        worker.wait()
+        worker.stdin.close()
+        worker.stdout.close()
+
+
+async def test_a_killed_engine_core_is_a_dead_engine(vllm_engine: VllmEngine) -> None:
+    # The last test of the file: the session's engine is gone after it.
+    consumer = Consumer(vllm_engine, "Fram")
+    await consumer.begun()
+    core = next(child for child in psutil.Process().children() if "EngineCore" in "".join(child.cmdline()))
+    os.kill(core.pid, signal.SIGKILL)
+    with pytest.raises(EngineDeadError):
+        await asyncio.wait_for(consumer.task, DEADLINE_S)
+    with pytest.raises(EngineDeadError):
+        await asyncio.wait_for(Consumer(vllm_engine, "Gaspe").task, DEADLINE_S)
