@@ -187,6 +187,8 @@ class Cluster:
     async def _offsets(
         self, partitions: Sequence[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        if not partitions:
+            return {}, {}
         consumer = AIOKafkaConsumer(
             **self._kafka.client_options(),
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
