@@ -1,0 +1,48 @@
+# Everything is done by Python: infra/setup (standard library only) and ragline itself.
+PYTHON ?= python3
+ACCEL ?= auto
+ONCE ?=
+
+export PYTHONUNBUFFERED = 1
+
+BIN = .venv/bin
+.DEFAULT_GOAL = help
+.PHONY: help env setup demo test test-fast lint lock clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo       set up, start everything, ask three questions, serve the web page (ONCE=1: stop after the answers)'
+	@echo 'make setup      virtual environment, locked packages, models, Kafka'
+	@echo 'make test       the whole suite, on real servers and models'
+	@echo 'make test-fast  lint and the tests without servers and models'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
+	@echo 'make clean      remove everything that was made here'
+	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
+
+env:
+	@$(PYTHON) -m infra.setup install --accel $(ACCEL) $(CHECKS)
+
+setup: env
+	@$(BIN)/python -m ragline.prepare
+
+demo: CHECKS = --ports
+demo: setup
+	@$(BIN)/ragline demo $(if $(ONCE),--once)
+
+test: setup lint
+	@$(BIN)/pytest -ra
+
+test-fast: lint
+	@$(BIN)/pytest -ra -m 'not servers and not models' tests/unit tests/contract
+
+lint: env
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock:
+	@$(PYTHON) -m infra.setup lock
+
+clean:
+	@$(PYTHON) -m infra.setup clean

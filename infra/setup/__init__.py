@@ -1,0 +1,1 @@
+"""Set-up of a checkout: virtual environment, locked packages, stamps. Needs nothing but the standard library."""

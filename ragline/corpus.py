@@ -1,0 +1,181 @@
+"""Where documents come from: files, folders, JSON lines, BEIR data sets, standard input, and the demo corpus.
+
+Files are read lazily: one document at a time is in memory. What cannot be read is yielded as ``Skipped`` with the reason.
+
+The document ID of a file is its path within the folder that was named, after the folder's name: ``notes/a/b.md`` for
+``ingest /home/me/notes``, wherever it is run from; of a JSON line, its ``_id`` or ``id``.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TextIO, TypeAlias
+
+import orjson
+
+from ragline import pydoc_topics
+from ragline.texts import NotTextError, decode_text, title_of
+
+TEXT_SUFFIXES = frozenset({".adoc", ".markdown", ".md", ".org", ".py", ".rst", ".text", ".txt"})
+_BEIR_CORPUS = "corpus.jsonl"
+# A larger file cannot fit in a record, whatever its encoding.
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+
+
+class CorpusError(ValueError):
+    """What was named cannot be ingested at all; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document to ingest. ``source`` is what a person recognises it by: a path, an address."""
+
+    id: str
+    text: str
+    title: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What was not read, and why. ``is_failure`` tells damaged input from what was never meant to be read."""
+
+    name: str
+    reason: str
+    is_failure: bool = True
+
+
+Item: TypeAlias = Document | Skipped
+
+
+def demo_documents() -> Iterator[Document]:
+    """The language reference that every Python carries."""
+    for topic in pydoc_topics.topics():
+        yield Document(f"python/{topic.name}", topic.text, topic.title, f"pydoc:{topic.name}")
+
+
+def read_all(names: Iterable[str], prefix: str | None = None) -> Iterator[Item]:
+    """Read files, folders and ``-`` for standard input, in this order.
+
+    ``prefix`` takes the place of a folder's name in document IDs, and is put before all others.
+
+    Raises:
+        CorpusError: one of the names does not exist, which is found before any is read.
+    """
+    names = list(names)
+    for name in names:
+        if name != "-" and not Path(name).exists():
+            msg = f"there is no file or folder {name}"
+            raise CorpusError(msg)
+    # At once: a thread that waits for a keyboard could not be stopped.
+    typed = _from_stream(sys.stdin, prefix or "stdin") if "-" in names else None
+    return (item for name in names for item in _read(name, prefix, typed))
+
+
+def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> Iterator[Item]:
+    """Read JSON lines: objects with ``text``, and if they like ``_id`` or ``id``, ``title`` and ``source``."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{name}:{number}"
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            yield Skipped(where, f"not JSON: {error}")
+            continue
+        yield _from_record(record, where, prefix)
+
+
+def _read(name: str, prefix: str | None, typed: Item | None) -> Iterator[Item]:
+    if name == "-" and typed is not None:
+        yield typed
+        return
+    path = Path(name).resolve()
+    if path.is_dir():
+        yield from _read_folder(path, prefix)
+    elif path.suffix == ".jsonl":
+        yield from _read_jsonl(path, name, prefix)
+    else:
+        yield _read_file(path, _under(prefix, path.name), name)
+
+
+def _read_folder(folder: Path, prefix: str | None) -> Iterator[Item]:
+    if (folder / _BEIR_CORPUS).is_file():
+        yield from _read_jsonl(folder / _BEIR_CORPUS, f"{folder.name}/{_BEIR_CORPUS}", prefix)
+        return
+    for path in _files(folder):
+        relative = path.relative_to(folder).as_posix()
+        document_id = _under(folder.name if prefix is None else prefix, relative)
+        if path.suffix == ".jsonl":
+            yield from _read_jsonl(path, document_id, prefix)
+        elif path.is_symlink() and path.is_dir():
+            yield Skipped(document_id, "a link to a folder, which is not followed", is_failure=False)
+        elif path.suffix.lower() not in TEXT_SUFFIXES:
+            yield Skipped(
+                document_id, f"{path.suffix or 'a file without suffix'} is not text that is read", is_failure=False
+            )
+        else:
+            yield _read_file(path, document_id, document_id)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Everything below a folder but hidden files, in the order of names; links to folders are given, not followed."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in sorted([*files, *links]):
+            if not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _read_file(path: Path, document_id: str, name: str) -> Item:
+    try:
+        if not path.is_file():
+            return Skipped(name, "not a file" if path.exists() else "a link that leads nowhere")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            return Skipped(name, f"larger than {_MAX_FILE_BYTES // 1024**2} MiB; split it")
+        text = decode_text(path.read_bytes())
+    except NotTextError as error:
+        return Skipped(name, str(error))
+    except OSError as error:
+        return Skipped(name, f"cannot be read: {error.strerror}")
+    if not text.strip():
+        return Skipped(name, "empty", is_failure=False)
+    return Document(document_id, text, title_of(text, PurePosixPath(path.name)), document_id)
+
+
+def _read_jsonl(path: Path, name: str, prefix: str | None) -> Iterator[Item]:
+    try:
+        with path.open("rb") as lines:
+            yield from read_lines(lines, name, prefix)
+    except OSError as error:
+        yield Skipped(name, f"cannot be read: {error.strerror}")
+
+
+def _from_record(record: object, where: str, prefix: str | None) -> Item:
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        return Skipped(where, "not an object with a text")
+    given = record.get("_id", record.get("id", where))
+    if not isinstance(given, str | int) or not str(given):
+        return Skipped(where, "its ID is neither text nor a number")
+    if not record["text"].strip():
+        return Skipped(where, "its text is empty")
+    title, source = (str(record.get(name) or "") for name in ("title", "source"))
+    document_id = _under(prefix, str(given))
+    return Document(document_id, record["text"], title, source or document_id)
+
+
+def _from_stream(stream: TextIO, document_id: str) -> Item:
+    try:
+        text = decode_text(stream.buffer.read(_MAX_FILE_BYTES + 1))
+    except NotTextError as error:
+        return Skipped("-", str(error))
+    if not text.strip():
+        return Skipped("-", "empty")
+    return Document(document_id, text, title_of(text, PurePosixPath(document_id)), document_id)
+
+
+def _under(prefix: str | None, name: str) -> str:
+    return f"{prefix}/{name}" if prefix else name

@@ -1,0 +1,163 @@
+"""Sends documents to ``rag.documents`` and follows each one until it is searchable or has failed."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.structs import ConsumerRecord
+
+from backends.kafka import KafkaSettings
+from ragline.corpus import Item
+from ragline.ledger import IngestSummary, Ledger
+from schemas import codec
+from schemas.events import DocumentFailed, DocumentIndexed
+from schemas.headers import Headers
+from topics.names import Namespace
+from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED
+
+__all__ = ["IngestError", "IngestSummary", "ingest"]
+
+# Enough to fill every batch of the ingest stages.
+_MAX_IN_FLIGHT = 256
+_CONNECT_TIMEOUT_MS = 15_000
+_CLOSE_TIMEOUT_S = 5
+_POLL_MS = 500
+
+
+class IngestError(Exception):
+    """The ingest cannot start or go on; the message says why and what to do, in one sentence."""
+
+
+async def ingest(
+    kafka: KafkaSettings,
+    names: Namespace,
+    documents: Iterable[Item],
+    *,
+    tenant: str | None = None,
+    report: Callable[[IngestSummary], None],
+    timeout_s: float = 120,
+) -> IngestSummary:
+    """Submit documents and wait until each is searchable; ``report`` sees the summary grow.
+
+    The iterable is read in a thread, a bounded number of documents ahead of the stages.
+
+    Raises:
+        IngestError: Kafka does not answer, the topics are missing, or no document ended for ``timeout_s`` seconds.
+    """
+    async with _connected(kafka, names) as (producer, consumer):
+        run = _Run(producer, consumer, names.topic(DOCUMENTS), report)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(run.submit(documents, tenant))
+                tasks.create_task(run.follow(timeout_s))
+        except* KafkaError as group:
+            raise IngestError(f"Kafka failed during the ingest: {_text(group.exceptions[0])}") from None
+        except* IngestError as group:
+            raise group.exceptions[0] from None
+    return run.ledger.summary
+
+
+class _Run:
+    """One ingest: two loops, one that submits and one that follows, around a ledger."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        consumer: AIOKafkaConsumer,
+        topic: str,
+        report: Callable[[IngestSummary], None],
+    ) -> None:
+        self.ledger = Ledger()
+        self._producer = producer
+        self._consumer = consumer
+        self._topic = topic
+        self._report = report
+        self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
+        self._all_sent = False
+
+    async def submit(self, documents: Iterable[Item], tenant: str | None) -> None:
+        iterator = iter(documents)
+        while (item := await asyncio.to_thread(next, iterator, None)) is not None:
+            record = self.ledger.admit(item, tenant)
+            if record is not None:
+                await self._room.acquire()
+                await self._producer.send_and_wait(self._topic, record.value, key=record.key, headers=record.headers)
+            self._report(self.ledger.summary)
+        self._all_sent = True
+
+    async def follow(self, timeout_s: float) -> None:
+        summary = self.ledger.summary
+        moved_at = time.monotonic()
+        while not self._all_sent or summary.pending:
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
+            events = [_event(record) for records in fetched.values() for record in records]
+            ended = sum(event is not None and self.ledger.conclude(event) for event in events)
+            for _ in range(ended):
+                self._room.release()
+            if ended or not summary.pending:
+                moved_at = time.monotonic()
+                self._report(summary)
+            elif time.monotonic() - moved_at > timeout_s:
+                raise IngestError(_stalled(summary, timeout_s))
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    kafka: KafkaSettings, names: Namespace
+) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
+    """A producer, and a consumer that stands at the end of the topic in which documents end."""
+    options = kafka.client_options()
+    producer = AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=DOCUMENTS.max_message_bytes)
+    consumer = AIOKafkaConsumer(
+        names.topic(DOCUMENTS_INDEXED),
+        **options,
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        request_timeout_ms=_CONNECT_TIMEOUT_MS,
+    )
+    try:
+        try:
+            await producer.start()
+            await consumer.start()
+            await consumer.seek_to_end()
+            for partition in consumer.assignment():
+                # The position is looked up now, not with the first fetch, which may come after the first ending.
+                await consumer.position(partition)
+        except UnknownTopicOrPartitionError:
+            topic = names.topic(DOCUMENTS_INDEXED)
+            raise IngestError(f"topic {topic} is missing; create the topics with: ragline topics apply") from None
+        except KafkaError as error:
+            servers = kafka.bootstrap_servers
+            raise IngestError(f"Kafka at {servers} does not answer ({_text(error)}); is ragline up?") from None
+        yield producer, consumer
+    finally:
+        # A broker that is gone must not hold us at the end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await consumer.stop()
+                await producer.stop()
+
+
+def _event(record: ConsumerRecord) -> DocumentIndexed | DocumentFailed | None:
+    """How a document ended; None for a record that is not ours to judge."""
+    headers = Headers.decode(record.headers)
+    try:
+        event = codec.decode(record.value, headers.type, DOCUMENTS_INDEXED.events)
+    except codec.UndecodableError:
+        return None
+    return event if isinstance(event, DocumentIndexed | DocumentFailed) else None
+
+
+def _stalled(summary: IngestSummary, timeout_s: float) -> str:
+    return (
+        f"no document became searchable for {timeout_s:.0f} s, {summary.pending} of {summary.submitted} are under way; "
+        "are the ingest workers running? See ragline status; what was submitted is not lost"
+    )
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,74 @@
+"""What people see of a command: consoles, the error sentence, progress that suits a terminal and a log file."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ragline.ledger import IngestSummary
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(highlight=False, soft_wrap=True, stderr=True)
+
+_LOG_INTERVAL_S = 5
+
+
+def fail(sentence: str) -> None:
+    """Tell of an error, in one sentence."""
+    ERR.print(f"[bold red]error:[/] {escape(sentence)}")
+
+
+class IngestProgress:
+    """Shows an ingest while it runs: a bar on a terminal, a line every few seconds elsewhere. A context manager.
+
+    ``total`` is the number of documents, where it is known.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self._total = total
+        self._shown_at = time.monotonic()
+        self._bar: Progress | None = None
+        if ERR.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(
+                *columns, TextColumn("documents searchable"), TimeElapsedColumn(), console=ERR, transient=True
+            )
+            self._task = self._bar.add_task("ingest", total=total)
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, summary: IngestSummary) -> None:
+        """Show where the ingest stands."""
+        ended = summary.submitted - summary.pending
+        # Without a known total, what has been read so far is the best guess.
+        total = self._total or summary.submitted
+        if self._bar:
+            self._bar.update(self._task, completed=ended, total=total)
+        elif time.monotonic() - self._shown_at >= _LOG_INTERVAL_S:
+            self._shown_at = time.monotonic()
+            ERR.print(f"ingest: {ended} of {total} documents searchable")
+
+
+def print_summary(summary: IngestSummary) -> None:
+    """Say what has become of the documents: counts, and a line for each that is not searchable."""
+    for item in summary.skipped:
+        style = "red" if item.is_failure else "dim"
+        ERR.print(f"[{style}]skipped {escape(item.name)}: {escape(item.reason)}[/]")
+    for failure in summary.failed:
+        ERR.print(f"[red]failed {escape(failure.document_id)} in {failure.stage}: {escape(failure.reason)}[/]")
+    counts = {"indexed": summary.indexed, "unchanged": summary.unchanged, "failed": len(summary.failed)}
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    chunks = f"{summary.chunks_added} chunks added, {summary.chunks_removed} removed"
+    OUT.print(f"{listed}, {len(summary.skipped)} skipped ({chunks})")
