@@ -93,7 +93,7 @@ class Client:
         await self._live_view.close()
 
     async def ask(self, question: str, *, request_id: str | None = None, **options: Any) -> Answer:
-        """Ask and wait for the whole answer. ``options`` are those of ``QueryAsked``: model, top_k, timeout_ms, …
+        """Ask and wait for the whole answer. ``options`` are the fields of ``QueryAsked``.
 
         Raises:
             RequestError: the request failed, expired or was cancelled.

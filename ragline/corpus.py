@@ -1,6 +1,7 @@
 """Where documents come from: files, folders, JSON lines, BEIR data sets, standard input, and the demo corpus.
 
-Files are read lazily: one document at a time is in memory. What cannot be read is yielded as ``Skipped`` with the reason.
+Files are read lazily: one document at a time is in memory. What cannot be read is yielded as ``Skipped``, with the
+reason.
 
 The document ID of a file is its path within the folder that was named, after the folder's name: ``notes/a/b.md`` for
 ``ingest /home/me/notes``, wherever it is run from; of a JSON line, its ``_id`` or ``id``.
@@ -132,6 +133,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read_file(path: Path, document_id: str, name: str) -> Item:
     try:
+        document_id.encode()
         if not path.is_file():
             return Skipped(name, "not a file" if path.exists() else "a link that leads nowhere")
         if path.stat().st_size > _MAX_FILE_BYTES:
@@ -139,6 +141,8 @@ def _read_file(path: Path, document_id: str, name: str) -> Item:
         text = decode_text(path.read_bytes())
     except NotTextError as error:
         return Skipped(name, str(error))
+    except UnicodeEncodeError:
+        return Skipped(name.encode(errors="replace").decode(), "its name is not UTF-8")
     except OSError as error:
         return Skipped(name, f"cannot be read: {error.strerror}")
     if not text.strip():
@@ -148,8 +152,9 @@ def _read_file(path: Path, document_id: str, name: str) -> Item:
 
 def _read_jsonl(path: Path, name: str, prefix: str | None) -> Iterator[Item]:
     try:
-        with path.open("rb") as lines:
-            yield from read_lines(lines, name, prefix)
+        with path.open("rb") as file:
+            # In pieces, for a file without line ends would fill the memory.
+            yield from read_lines(iter(lambda: file.readline(_MAX_FILE_BYTES), b""), name, prefix)
     except OSError as error:
         yield Skipped(name, f"cannot be read: {error.strerror}")
 

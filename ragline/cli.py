@@ -1,0 +1,283 @@
+"""The command ``ragline``."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from ragline.client import Client, RequestError
+from ragline.ingest import IngestError
+from ragline.settings import Settings, SettingsError, load
+from ragline.terminal import ERR, OUT, fail
+from topics.cluster import TopicsError
+
+app = typer.Typer(
+    help="Retrieval-augmented generation as an event pipeline on Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+topics_app = typer.Typer(help="The topics on the cluster.", no_args_is_help=True)
+schemas_app = typer.Typer(help="The events' schemas.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(schemas_app, name="schemas")
+
+T = TypeVar("T")
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every command gets."""
+
+    settings: Settings
+
+
+@app.callback()
+def configure(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file (TOML); ragline.toml in this folder if not given.")
+    ] = None,
+) -> None:
+    """Read the settings before any command."""
+    from workers.runtime.logs import configure as configure_logs
+
+    try:
+        settings = load(config)
+    except SettingsError as error:
+        fail(str(error))
+        raise typer.Exit(2) from None
+    configure_logs(settings.log_format, settings.log_level)
+    context.obj = Context(settings)
+
+
+# Commands import what they need when they run: a worker must not load the local stack, nor `ask` a model.
+# ruff: noqa: PLC0415
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    only: Annotated[str | None, typer.Option(help="Start only a part: infra (the servers, without workers).")] = None,
+    scale: Annotated[
+        list[str] | None, typer.Option(help="Processes of a stage, as STAGE=N; may be given several times.")
+    ] = None,
+) -> None:
+    """Start servers, workers, monitor and bridge on this machine, until Ctrl-C."""
+    from ragline.stack import parse_scale, run_up
+
+    if only not in {None, "infra"}:
+        fail(f"--only takes infra, not {only!r}")
+        raise typer.Exit(2)
+    settings = _settings(context)
+    _run(run_up(settings, scale=parse_scale(scale or []), only_infra=only == "infra"))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the answers.")] = False,
+) -> None:
+    """Start everything, ingest the demo corpus, ask three questions, and serve the page until Ctrl-C."""
+    from ragline.demo import run_demo
+
+    raise typer.Exit(_run(run_demo(_settings(context), once=once)))
+
+
+@app.command()
+def worker(context: typer.Context, stage: Annotated[str, typer.Argument(help="Stage to run.")]) -> None:
+    """Run one worker of one stage, until SIGTERM."""
+    from ragline.stages import build_stage
+    from workers.runtime.worker import Worker, stop_on_signals
+
+    settings = _settings(context).with_local_addresses()
+
+    async def run() -> None:
+        async with stop_on_signals() as stop:
+            built = build_stage(stage, settings)
+            await Worker(built, settings.kafka, settings.names, settings.runtime).run(stop)
+
+    _run(run())
+
+
+@app.command()
+def monitor(context: typer.Context) -> None:
+    """Run the monitor (Faust): timelines of requests and latency per stage, over HTTP."""
+    from workers.monitor import run_monitor
+
+    settings = _settings(context).with_local_addresses()
+    _run(run_monitor(settings.monitor, settings.kafka, settings.names, settings.local.data_dir / "faust"))
+
+
+@app.command()
+def bridge(context: typer.Context) -> None:
+    """Run the bridge: websocket, HTTP and the page."""
+    from bridge.server import serve
+
+    settings = _settings(context).with_local_addresses()
+    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names))
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="The question.")],
+    top_k: Annotated[int | None, typer.Option(help="Passages to retrieve.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to answer.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant to ask for.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="Request ID; the same one is answered once.")] = None,
+    timeout_ms: Annotated[int | None, typer.Option(help="Time after which the answer is no longer wanted.")] = None,
+) -> None:
+    """Ask a question and see the answer come."""
+    from ragline.asking import ask_on_terminal
+
+    options: dict[str, Any] = {
+        "top_k": top_k,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "model": model,
+        "tenant": tenant,
+        "timeout_ms": timeout_ms,
+        "request_id": request_id,
+    }
+
+    async def run() -> None:
+        async with Client(_settings(context)) as client:
+            await ask_on_terminal(client, question, **options)
+
+    _run(run())
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, JSONL, BEIR folders, or - for stdin.")],
+    prefix: Annotated[str | None, typer.Option(help="Put before the document IDs.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant the documents belong to.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds without progress.")] = 120,
+) -> None:
+    """Make documents searchable; ends when they are."""
+    from ragline.corpus import CorpusError, read_all
+    from ragline.ingest import ingest as submit
+    from ragline.terminal import IngestProgress, print_summary
+
+    settings = _settings(context).with_local_addresses()
+
+    async def run() -> bool:
+        with IngestProgress() as progress:
+            summary = await submit(
+                settings.kafka,
+                settings.names,
+                read_all(paths, prefix),
+                tenant=tenant,
+                report=progress,
+                timeout_s=timeout_s,
+            )
+        print_summary(summary)
+        return summary.ok
+
+    try:
+        ok = _run(run())
+    except CorpusError as error:
+        fail(str(error))
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Show stages, processes, partitions, lag, work in flight and the last error."""
+    from ragline.stack import show_status
+
+    _run(show_status(_settings(context).with_local_addresses()))
+
+
+@topics_app.command("plan")
+def topics_plan(context: typer.Context) -> None:
+    """Show what differs between the declared topics and the cluster; status 1 if anything does."""
+    from topics.admin import plan_topics
+    from topics.render import render_plan
+
+    settings = _settings(context).with_local_addresses()
+    plan = _run(plan_topics(settings.kafka, settings.topics, settings.names, report=ERR.print))
+    OUT.print(render_plan(plan), markup=False)
+    raise typer.Exit(0 if plan.is_empty else 1)
+
+
+@topics_app.command("apply")
+def topics_apply(
+    context: typer.Context,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Also change settings and grow partitions of topics that exist.")
+    ] = False,
+) -> None:
+    """Create what is missing; status 1 if something still differs."""
+    from topics.admin import apply_topics
+    from topics.render import render_plan
+
+    settings = _settings(context).with_local_addresses()
+    applied = _run(apply_topics(settings.kafka, settings.topics, settings.names, fix=fix, report=ERR.print))
+    for topic in applied.created:
+        OUT.print(f"created {topic}", markup=False)
+    for topic in applied.changed:
+        OUT.print(f"changed {topic}", markup=False)
+    OUT.print(render_plan(applied.remaining), markup=False)
+    raise typer.Exit(0 if applied.remaining.is_empty else 1)
+
+
+@topics_app.command("describe")
+def topics_describe(context: typer.Context) -> None:
+    """Show each partition: leader, replicas, offsets."""
+    from topics.admin import describe_topics
+    from topics.render import render_description
+
+    settings = _settings(context).with_local_addresses()
+    OUT.print(render_description(_run(describe_topics(settings.kafka, settings.names, report=ERR.print))), markup=False)
+
+
+@schemas_app.command("export")
+def schemas_export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; made if it is missing.")] = Path("schemas-export"),
+) -> None:
+    """Write one JSON Schema per event, and one AsyncAPI document of topics and websocket."""
+    from bridge.messages import FROM_CLIENT, TO_CLIENT
+    from schemas.export import export_schemas
+    from topics.asyncapi import export_asyncapi
+
+    files = export_schemas(folder)
+    document = folder / "asyncapi.json"
+    export_asyncapi(document, version("ragline"), from_client=FROM_CLIENT, to_client=TO_CLIENT)
+    OUT.print(f"wrote {len(files)} JSON Schemas and {document}", markup=False)
+
+
+def _settings(context: typer.Context) -> Settings:
+    settings: Settings = context.obj.settings
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command; a user's mistake or an outage is one sentence, not a traceback."""
+    from infra.local.report import LocalStackError
+
+    known = (SettingsError, RequestError, ConnectionError, TopicsError, IngestError, LocalStackError)
+    try:
+        return asyncio.run(work)
+    except known as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(app())
