@@ -134,20 +134,24 @@ def _files(folder: Path) -> Iterator[Path]:
 def _read_file(path: Path, document_id: str, name: str) -> Item:
     try:
         document_id.encode()
-        if not path.is_file():
-            return Skipped(name, "not a file" if path.exists() else "a link that leads nowhere")
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            return Skipped(name, f"larger than {_MAX_FILE_BYTES // 1024**2} MiB; split it")
-        text = decode_text(path.read_bytes())
-    except NotTextError as error:
-        return Skipped(name, str(error))
+        text = _text_of(path)
     except UnicodeEncodeError:
         return Skipped(name.encode(errors="replace").decode(), "its name is not UTF-8")
+    except NotTextError as error:
+        return Skipped(name, str(error))
     except OSError as error:
         return Skipped(name, f"cannot be read: {error.strerror}")
     if not text.strip():
         return Skipped(name, "empty", is_failure=False)
     return Document(document_id, text, title_of(text, PurePosixPath(path.name)), document_id)
+
+
+def _text_of(path: Path) -> str:
+    if not path.is_file():
+        raise NotTextError("not a file" if path.exists() else "a link that leads nowhere")
+    if path.stat().st_size > _MAX_FILE_BYTES:
+        raise NotTextError(f"larger than {_MAX_FILE_BYTES // 1024**2} MiB; split it")
+    return decode_text(path.read_bytes())
 
 
 def _read_jsonl(path: Path, name: str, prefix: str | None) -> Iterator[Item]:

@@ -1,0 +1,110 @@
+import pytest
+
+from ragline.corpus import Document, Skipped
+from ragline.ledger import Ledger, submission
+from schemas import codec
+from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
+from schemas.headers import Headers
+from schemas.revision import document_revision
+from topics.specs import DOCUMENTS, MIB
+
+DOCUMENT = Document("d1", "Text.", "Title", "source")
+
+
+def revision(document: Document) -> str:
+    return document_revision(submission(document, None).event)
+
+
+def indexed(document: Document, *, chunks: int = 2, added: int = 2, removed: int = 0) -> DocumentIndexed:
+    return DocumentIndexed(
+        document_id=document.id,
+        revision=revision(document),
+        tenant="default",
+        chunks=chunks,
+        added=added,
+        removed=removed,
+    )
+
+
+def failed(document_id: str, revision: str) -> DocumentFailed:
+    return DocumentFailed(
+        document_id=document_id,
+        revision=revision,
+        tenant="",
+        stage="chunking",
+        code="too_long",
+        message="it is too long",
+    )
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+def test_a_document_becomes_a_record_that_the_chunking_stage_can_read() -> None:
+    record = submission(DOCUMENT, "acme")
+    headers = Headers.decode(record.headers)
+    assert record.key == b"d1"
+    assert headers.subject == "d1"
+    assert headers.tenant == "acme"
+    event = codec.decode(record.value, headers.type, DOCUMENTS.events)
+    assert event == DocumentSubmitted(text="Text.", title="Title", source="source", tenant="acme")
+
+
+def test_a_document_sent_again_is_a_new_event_of_the_same_revision() -> None:
+    one, two = submission(DOCUMENT, None), submission(DOCUMENT, None)
+    assert one.headers != two.headers
+    assert document_revision(one.event) == document_revision(two.event)
+
+
+def test_what_is_indexed_unchanged_or_failed_is_counted_once(ledger: Ledger) -> None:
+    documents = [Document(f"d{number}", "Text.") for number in range(3)]
+    assert all(ledger.admit(document, None) for document in documents)
+    assert ledger.summary.pending == 3
+    assert ledger.conclude(indexed(documents[0], added=2, removed=1))
+    assert not ledger.conclude(indexed(documents[0]))
+    assert ledger.conclude(indexed(documents[1], added=0, removed=0))
+    assert ledger.conclude(failed("d2", ""))
+    summary = ledger.summary
+    assert (summary.submitted, summary.indexed, summary.unchanged, summary.pending) == (3, 1, 1, 0)
+    assert (summary.chunks_added, summary.chunks_removed) == (2, 1)
+    assert [(failure.document_id, failure.reason) for failure in summary.failed] == [("d2", "it is too long")]
+    assert not summary.ok
+
+
+def test_other_peoples_documents_and_older_revisions_change_nothing(ledger: Ledger) -> None:
+    ledger.admit(DOCUMENT, None)
+    assert not ledger.conclude(indexed(Document("other", "Text.")))
+    assert not ledger.conclude(indexed(Document("d1", "Older text.")))
+    assert not ledger.conclude(failed("d1", "an older revision"))
+    assert ledger.summary.pending == 1
+
+
+def test_a_document_too_large_for_its_topic_is_skipped_with_its_size(ledger: Ledger) -> None:
+    assert ledger.admit(Document("large", "x" * (4 * MIB)), None) is None
+    (skipped,) = ledger.summary.skipped
+    assert skipped.is_failure
+    assert "4.0 MiB" in skipped.reason
+
+
+def test_the_largest_record_admitted_fits_the_topic(ledger: Ledger) -> None:
+    text = "x" * (DOCUMENTS.max_message_bytes - 2048)
+    record = ledger.admit(Document("large", text), None)
+    assert record
+    assert record.size <= DOCUMENTS.max_message_bytes
+
+
+def test_an_id_stands_for_one_document_in_an_ingest(ledger: Ledger) -> None:
+    assert ledger.admit(DOCUMENT, None)
+    assert ledger.admit(DOCUMENT, None) is None
+    assert ledger.admit(Document("d1", "Other text."), None) is None
+    assert [item.is_failure for item in ledger.summary.skipped] == [False, True]
+    assert ledger.conclude(indexed(Document("d1", "Text.", "Title", "source")))
+
+
+def test_an_ingest_is_fine_if_only_other_kinds_were_skipped(ledger: Ledger) -> None:
+    ledger.admit(Skipped("photo.png", "no text", is_failure=False), None)
+    assert ledger.summary.ok
+    ledger.admit(Skipped("broken.txt", "binary"), None)
+    assert not ledger.summary.ok
