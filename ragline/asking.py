@@ -1,5 +1,7 @@
 """Asks a question on the terminal: the answer as it comes, its sources, and the time it took."""
 
+from typing import Any
+
 from rich.markup import escape
 
 from ragline.answers import Answer, Restart, Token
@@ -8,7 +10,7 @@ from ragline.terminal import OUT
 from schemas.headers import StageTime
 
 
-async def ask_on_terminal(client: Client, question: str, **options: object) -> Answer:
+async def ask_on_terminal(client: Client, question: str, **options: Any) -> Answer:
     """Ask, print, and give the answer.
 
     Raises:
@@ -51,7 +53,6 @@ def _print_sources(answer: Answer) -> None:
         OUT.print("\n[bold]Sources[/]")
     for source in answer.sources:
         passage = source.passage
-        where = passage.title or passage.document_id
-        OUT.print(
-            f"  [cyan]\\[{source.number}][/] {escape(where)} [dim]({passage.document_id}, {passage.score:.2f})[/]"
-        )
+        title = escape(passage.title or passage.document_id)
+        origin = escape(f"({passage.document_id}, {passage.score:.2f})")
+        OUT.print(f"  [cyan]\\[{source.number}][/] {title} [dim]{origin}[/]")
