@@ -15,8 +15,10 @@ class EmbedderSettings(BaseModel):
 
     model: str = Field("all-MiniLM-L6-v2", description="Name that events and the collection carry.")
     path: str = Field("", description="Folder or hub name of the model; empty takes the one of the local stack.")
+    dimensions: int = Field(384, gt=0, description="Length of the model's vectors, as the collection holds them.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     batch_size: int = Field(32, gt=0, description="Texts per forward pass.")
+    threads: int = Field(0, ge=0, description="CPU threads of a forward pass; 0 leaves the number to torch.")
 
 
 class Embedder(Protocol):
@@ -32,6 +34,24 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
+    async def start(self) -> None:
+        """Load the model; returns when it can embed.
+
+        Raises:
+            BackendRejectedError: there is no such model, or its vectors have another length than the settings say.
+        """
+        ...
+
     async def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Embed ``n`` texts, ``n`` may be 0: (n, d) float32, rows of unit length. Never blocks the event loop."""
+        """Embed ``n`` texts, ``n`` may be 0: (n, d) float32, rows of unit length. Never blocks the event loop; of a
+        text longer than the model reads, only the beginning counts.
+
+        Raises:
+            BackendUnavailableError: the device has no memory left for it now.
+            BackendRejectedError: the model cannot read one of the texts.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free what it holds."""
         ...

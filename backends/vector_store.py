@@ -6,7 +6,16 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from backends.errors import BackendRejectedError
 from schemas.values import FloatArray, Passage
+
+# Longest values of the collection's fields, in bytes of UTF-8; Milvus allows a field 65,535.
+MAX_CHUNK_ID_BYTES = 128
+MAX_DOCUMENT_ID_BYTES = 1_024
+MAX_TENANT_BYTES = 256
+MAX_TITLE_BYTES = 4_096
+MAX_SOURCE_BYTES = 4_096
+MAX_TEXT_BYTES = 65_535
 
 
 class VectorStoreSettings(BaseModel):
@@ -54,14 +63,15 @@ class Replaced:
 
 
 class VectorStore(Protocol):
-    """A collection of chunks.
+    """A collection of chunks. One that is missing (never prepared, or dropped by somebody) counts as empty: a search
+    finds nothing, and ``replace`` creates it.
 
     All methods raise ``BackendUnavailableError`` while the store does not answer and
     ``BackendRejectedError`` when it refuses the request (a vector of another length, say).
     """
 
     async def prepare(self, dimensions: int) -> None:
-        """Create the collection if it is missing.
+        """Create the collection if it is missing; several callers may do so at once.
 
         Raises:
             BackendRejectedError: it exists with another vector length.
@@ -73,8 +83,15 @@ class VectorStore(Protocol):
         ...
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
-        """Make ``chunks`` the document's only chunks; the next search sees it so. Chunks whose ID is already there are
-        left as they are; repeating the call changes nothing; no chunks removes the document.
+        """Make ``chunks`` the tenant's only chunks of the document; the next search sees it so, and none in between
+        sees neither the old nor the new ones. A chunk that is there with the same ordinal is left as it is; repeating
+        the call changes nothing; no chunks removes the document.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Bring what was written into the index, which makes searches fast. It takes time: call it when a load goes
+        quiet.
         """
         ...
 
@@ -85,3 +102,30 @@ class VectorStore(Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+def check(chunks: Sequence[StoredChunk], dimensions: int) -> None:
+    """See that a collection of vectors of this length can hold the chunks.
+
+    Raises:
+        BackendRejectedError: a vector has another length, or a field is too long.
+    """
+    for chunk in chunks:
+        if chunk.vector.shape != (dimensions,):
+            msg = f"chunk {chunk.chunk_id} has a vector of shape {chunk.vector.shape}, not ({dimensions},)"
+            raise BackendRejectedError(msg)
+        for field, limit in _LIMITS.items():
+            size = len(getattr(chunk, field).encode())
+            if size > limit:
+                msg = f"{field} of chunk {chunk.chunk_id[:40]!r} has {size} bytes, over the limit of {limit}"
+                raise BackendRejectedError(msg)
+
+
+_LIMITS = {
+    "chunk_id": MAX_CHUNK_ID_BYTES,
+    "document_id": MAX_DOCUMENT_ID_BYTES,
+    "tenant": MAX_TENANT_BYTES,
+    "title": MAX_TITLE_BYTES,
+    "source": MAX_SOURCE_BYTES,
+    "text": MAX_TEXT_BYTES,
+}

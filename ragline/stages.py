@@ -87,7 +87,7 @@ def _chunk_embedding(settings: Settings) -> AnyStage:
 
 
 def _indexing(settings: Settings) -> AnyStage:
-    return IndexingStage(settings.indexing, _store(settings))
+    return IndexingStage(settings.indexing, _store(settings), settings.embedder.dimensions)
 
 
 def _projector(settings: Settings) -> AnyStage:

@@ -85,6 +85,7 @@ class ChunkEmbeddingSettings(StageSettings):
 
     max_batch: int = Field(4, gt=0, description="Documents per batch.")
     linger_ms: int = Field(20, ge=0, description="Longest wait for a batch to fill.")
+    slice_chunks: int = Field(64, gt=0, description="Chunks embedded in one call, whichever document they are of.")
 
 
 class IndexingSettings(StageSettings):
@@ -92,6 +93,9 @@ class IndexingSettings(StageSettings):
 
     max_batch: int = Field(32, gt=0, description="Documents per batch.")
     linger_ms: int = Field(100, ge=0, description="Longest wait for a batch to fill.")
+    flush_after_ms: int = Field(
+        1_000, ge=0, description="Quiet time after which the index takes in what was written; 0 leaves it to the store."
+    )
 
 
 class ProjectorSettings(StageSettings):
