@@ -28,6 +28,10 @@ def main() -> None:
     if os.getppid() != int(parent):
         # The parent died before the setting took effect.
         sys.exit(1)
+    # Whoever started this one may ignore signals (nohup, a shell's &, Python itself); programs would inherit that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - the whole point
     except OSError as error:
