@@ -1,7 +1,6 @@
 """vLLM's ``AsyncLLM`` in this process, with its engine core in a process of its own."""
 
 import asyncio
-import gc
 import multiprocessing
 import os
 import threading
@@ -35,8 +34,10 @@ def set_environment(settings: EngineSettings) -> None:
     os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    # Bound to cores, the engines of two workers would share the same ones.
+    # Bound to cores, the engines of two workers would share the same ones; threads that spin while they wait would
+    # take the cores from everything else on a small machine, and from each other.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class VllmEngine:
@@ -166,14 +167,19 @@ class VllmEngine:
     async def close(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, llm.shutdown)
             if llm.output_handler is not None:
+                # It would report the end of the engine core as an error.
+                llm.output_handler.cancel()
                 await asyncio.wait({llm.output_handler})
-            del llm
-            # It is part of a cycle; left to the end of the interpreter, its finalizer fails aloud.
-            gc.collect()
+            await asyncio.get_running_loop().run_in_executor(self._thread, llm.shutdown)
+            # vLLM keeps it until the interpreter ends, and there its finalizer, a second shutdown, fails aloud.
+            llm.shutdown = _do_nothing
         await asyncio.to_thread(_kill, self._processes)
         self._thread.shutdown(wait=False)
+
+
+def _do_nothing() -> None:
+    """What is left to shut down."""
 
 
 async def _anext(stream: AsyncGenerator[Any, None]) -> Any:

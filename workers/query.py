@@ -13,7 +13,6 @@ from topics.specs import QUERIES, TopicSpec
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
 from workers.settings import QuerySettings, TenantSettings
 
-MAX_SEED = 2**63 - 1
 MAX_STOPS = 8
 MAX_STOP_CHARS = 100
 _REPLACEMENT = "\ufffd"
@@ -135,8 +134,7 @@ class QueryStage:
         except OverflowError as error:
             message = f"The time of the question, {asked_at.isoformat()}, leaves no room for a deadline."
             raise RejectedError("invalid_option", message) from error
-        moments += [_aware(moment) for moment in (asked.deadline_at, header) if moment is not None]
-        return min(moments)
+        return min(moments + [moment for moment in (asked.deadline_at, header) if moment is not None])
 
 
 def normalise_question(text: str, max_chars: int) -> str:
@@ -157,14 +155,13 @@ def normalise_question(text: str, max_chars: int) -> str:
 
 
 def _is_control(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category == "Cs" or (category == "Cc" and character not in "\t\n\v\f\r\x85")
+    return unicodedata.category(character) == "Cc" and character not in "\t\n\v\f\r\x85"
 
 
 def _check_bounds(asked: QueryAsked) -> None:
     """Check what the engines limit and the events do not."""
-    if asked.seed is not None and not 0 <= asked.seed <= MAX_SEED:
-        raise RejectedError("invalid_option", f"seed must be 0 to {MAX_SEED}, not {_short(asked.seed)}.")
+    if asked.seed is not None and asked.seed < 0:
+        raise RejectedError("invalid_option", f"seed must be 0 or greater, not {_short(asked.seed)}.")
     if asked.timeout_ms is not None and asked.timeout_ms <= 0:
         raise RejectedError("invalid_option", f"timeout_ms must be greater than 0, not {_short(asked.timeout_ms)}.")
     stops = asked.stop or ()
@@ -182,11 +179,6 @@ def _check_known(setting: str, value: str | None, known: Collection[str]) -> Non
 def _first(*choices: Any) -> Any:
     """The first that is set."""
     return next(choice for choice in choices if choice is not None)
-
-
-def _aware(moment: datetime) -> datetime:
-    """A moment without a zone is meant in UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _short(value: object) -> str:

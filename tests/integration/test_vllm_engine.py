@@ -71,9 +71,7 @@ class Consumer:
         await asyncio.wait({self.task})
 
 
-async def test_cancelling_frees_the_slot_at_once(
-    vllm_engine: VllmEngine, record_property: pytest.RecordProperty
-) -> None:
+async def test_cancelling_frees_the_slot_at_once(vllm_engine: VllmEngine) -> None:
     first, second = Consumer(vllm_engine, "Adler"), Consumer(vllm_engine, "Beagle")
     await first.begun()
     await second.begun()
@@ -83,10 +81,9 @@ async def test_cancelling_frees_the_slot_at_once(
     await first.cancel()
     aborted_s = time.monotonic() - begin
     await waiting.begun()
-    record_property("abort_ms", round(aborted_s * 1000))
-    record_property("next_first_token_ms", round((time.monotonic() - begin) * 1000))
+    print(f"aborted in {aborted_s:.3f} s, next first token after {time.monotonic() - begin:.3f} s")  # noqa: T201
     assert not second.task.done()
-    assert aborted_s < 1
+    assert aborted_s < 0.2
     await second.cancel()
     await asyncio.wait_for(waiting.task, DEADLINE_S)
     assert vllm_engine.running == 0
@@ -121,10 +118,14 @@ async def test_prompts_are_counted_as_the_prompt_stage_counts_them(
     assert last.usage.prompt_tokens == ChatTokenizer.load(str(engine_folder)).count(messages)
 
 
-async def test_a_hung_engine_counts_as_dead_and_no_process_outlives_a_killed_worker(engine_folder: Path) -> None:
-    worker = subprocess.Popen(
+def start_worker(engine_folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603 - the program above
         [sys.executable, "-c", PROGRAM, str(engine_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+
+
+async def test_a_hung_engine_counts_as_dead_and_no_process_outlives_a_killed_worker(engine_folder: Path) -> None:
+    worker = start_worker(engine_folder)
     assert worker.stdin
     assert worker.stdout
     processes: list[psutil.Process] = []
