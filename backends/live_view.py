@@ -4,7 +4,7 @@ One append-only stream per request, with a time to live. Losing it loses no answ
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -88,9 +88,9 @@ class LiveView(Protocol):
         """Everything after the entry ID ``after``; ``"0"`` reads from the beginning."""
         ...
 
-    def follow(self, request_id: str, after: str = "0") -> AsyncIterator[StoredEntry]:
-        """Everything after ``after``, then what comes, without end; the reader stops at the terminal entry. All
-        followers of one object share one connection.
+    def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
+        """Everything after ``after``, then what comes, without end; the reader stops at the terminal entry and closes
+        the generator. All followers of one object share one connection.
         """
         ...
 

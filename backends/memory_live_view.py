@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -55,7 +55,7 @@ class MemoryLiveView:
         stream = self._streams.get(request_id, _Stream())
         return [stored for stored in stream.entries if position(stored.id) > start]
 
-    async def follow(self, request_id: str, after: str = "0") -> AsyncIterator[StoredEntry]:
+    async def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
         while not self._closed:
             for stored in await self.read(request_id, after):
                 after = stored.id

@@ -1,19 +1,15 @@
 """The live view in Redis or Valkey."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import chain
 from typing import cast
 
 import orjson
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from backends.errors import BackendUnavailableError
 from backends.live_view import Entry, EntryKind, LiveViewSettings, StoredEntry, position
+from backends.redis_calls import calling, connect
 from backends.redis_stream_reader import BLOCK_MS, RawEntry, StreamReader
 from topics.names import Namespace
 
@@ -41,10 +37,10 @@ class RedisLiveView:
     def __init__(self, settings: LiveViewSettings, names: Namespace) -> None:
         self._settings = settings
         self._names = names
-        self._client = _client(settings, max_connections=MAX_CONNECTIONS, reply_ms=settings.timeout_ms)
+        self._client = connect(settings.url, max_connections=MAX_CONNECTIONS, timeout_ms=settings.timeout_ms)
         self._append = self._client.register_script(_APPEND)
         self._reader = StreamReader(
-            _client(settings, max_connections=1, reply_ms=settings.timeout_ms + BLOCK_MS),
+            connect(settings.url, max_connections=1, timeout_ms=settings.timeout_ms, block_ms=BLOCK_MS),
             self._client,
             wake_key=names.of(f"ragline.wake.{uuid.uuid4().hex}"),
         )
@@ -53,12 +49,12 @@ class RedisLiveView:
         bodies = chain.from_iterable((entry.kind, orjson.dumps(entry.body)) for entry in entries)
         guard = ("0", "") if once is None else ("1", once)
         arguments = [self._settings.ttl_s, self._settings.max_entries, *guard, *bodies]
-        with self._reaching():
+        with calling():
             added = await self._append(keys=[self._stream(request_id), self._marks(request_id)], args=arguments)
         return bool(added)
 
     async def begin_attempt(self, request_id: str) -> int:
-        with self._reaching():
+        with calling():
             async with self._client.pipeline(transaction=True) as pipeline:
                 pipeline.hincrby(self._marks(request_id), "attempt", 1)
                 pipeline.expire(self._marks(request_id), self._settings.ttl_s)
@@ -70,7 +66,7 @@ class RedisLiveView:
         position(after)
         entries: list[StoredEntry] = []
         while True:
-            with self._reaching():
+            with calling():
                 reply = await self._client.xrange(self._stream(request_id), min=f"({after}", max="+", count=PAGE)
             page = cast("list[RawEntry]", reply)
             entries += [_stored(entry_id, fields) for entry_id, fields in page]
@@ -78,9 +74,10 @@ class RedisLiveView:
                 return entries
             after = entries[-1].id
 
-    async def follow(self, request_id: str, after: str = "0") -> AsyncIterator[StoredEntry]:
-        async for entry_id, fields in self._reader.follow(self._stream(request_id), after):
-            yield _stored(entry_id, fields)
+    async def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
+        async with aclosing(self._reader.follow(self._stream(request_id), after)) as raw:
+            async for entry_id, fields in raw:
+                yield _stored(entry_id, fields)
 
     async def close(self) -> None:
         await self._reader.close()
@@ -92,28 +89,6 @@ class RedisLiveView:
 
     def _marks(self, request_id: str) -> str:
         return self._names.of(f"ragline.live.{{{request_id}}}.marks")
-
-    @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            msg = f"Redis does not answer: {error or type(error).__name__}"
-            raise BackendUnavailableError(msg) from error
-
-
-def _client(settings: LiveViewSettings, *, max_connections: int, reply_ms: int) -> Redis:
-    # No retries in the client: an append that is sent twice is there twice, and followers wait in their own way.
-    pool = BlockingConnectionPool.from_url(
-        settings.url,
-        max_connections=max_connections,
-        timeout=settings.timeout_ms / 1000,
-        socket_connect_timeout=settings.timeout_ms / 1000,
-        socket_timeout=reply_ms / 1000,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
 
 
 def _stored(entry_id: bytes, fields: Mapping[bytes, bytes]) -> StoredEntry:

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import structlog
 from redis.asyncio import Redis
 from redis.backoff import EqualJitterBackoff
-from redis.exceptions import RedisError
 
+from backends.errors import BackendUnavailableError
 from backends.live_view import position
+from backends.redis_calls import calling
 
 if TYPE_CHECKING:
     from redis.typing import KeyT, StreamIdT
@@ -70,11 +71,10 @@ class StreamReader:
         self._followers: dict[str, list[_Follower]] = {}
         self._any = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
         self._failures = 0
         self._backoff = EqualJitterBackoff(cap=2.0, base=0.1)
 
-    async def follow(self, key: str, after: str) -> AsyncIterator[RawEntry]:
+    async def follow(self, key: str, after: str) -> AsyncGenerator[RawEntry, None]:
         """Entries of the stream ``key`` after the ID ``after``, without end, until ``close``.
 
         Raises:
@@ -102,7 +102,6 @@ class StreamReader:
 
     async def close(self) -> None:
         """Stop reading; followers end after what they have not yet seen."""
-        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -122,22 +121,22 @@ class StreamReader:
             return
         self._wake_sent = True
         try:
-            async with self._waking.pipeline(transaction=True) as pipeline:
-                pipeline.xadd(self._wake_key, {"wake": ""}, maxlen=1, approximate=False)
-                pipeline.expire(self._wake_key, WAKE_TTL_S)
-                await pipeline.execute()
-        except (RedisError, OSError):
+            with calling():
+                async with self._waking.pipeline(transaction=True) as pipeline:
+                    pipeline.xadd(self._wake_key, {"wake": ""}, maxlen=1, approximate=False)
+                    pipeline.expire(self._wake_key, WAKE_TTL_S)
+                    await pipeline.execute()
+        except BackendUnavailableError:
             # The blocked call ends by itself, or has ended for the same reason.
             log.debug("live view: wake-up not sent")
 
     async def _run(self) -> None:
         try:
-            # Python 3.11's asyncio.wait_for, which the client sends with, may swallow a cancellation.
-            while not self._closed:
+            while True:
                 await self._any.wait()
                 try:
                     reply = await self._read()
-                except (RedisError, OSError) as error:
+                except BackendUnavailableError as error:
                     await self._back_off(error)
                 else:
                     self._go_on(reply)
@@ -158,7 +157,8 @@ class StreamReader:
         streams: dict[KeyT, StreamIdT] = {key: f"{at[0]}-{at[1]}" for key, at in self._asked.items()}
         self._wake_sent = False
         try:
-            reply = await self._reading.xread(streams, count=ENTRIES_PER_READ, block=BLOCK_MS)
+            with calling():
+                reply = await self._reading.xread(streams, count=ENTRIES_PER_READ, block=BLOCK_MS)
         finally:
             self._wake_sent = True
         return cast("Reply", reply)
@@ -176,7 +176,7 @@ class StreamReader:
                 if not follower.paused and follower.position >= self._asked[key]:
                     follower.offer(entries)
 
-    async def _back_off(self, error: Exception) -> None:
+    async def _back_off(self, error: BackendUnavailableError) -> None:
         if not self._failures:
             log.warning("live view: Redis does not answer, followers wait", error=str(error))
         self._failures += 1
