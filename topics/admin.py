@@ -90,5 +90,22 @@ async def describe_topics(
         return await cluster.describe(wanted)
 
 
+async def wait_for_topics(
+    kafka: KafkaConnection,
+    names: Namespace,
+    specs: Sequence[TopicSpec],
+    *,
+    report: Report | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Wait until topics are there and have leaders, whoever creates them.
+
+    Raises:
+        TopicsError: that did not happen within ``timeout_s``.
+    """
+    async with connect(kafka, report, timeout_s) as cluster:
+        await cluster.read(_names(specs, names), complete=True)
+
+
 def _names(specs: Iterable[TopicSpec], names: Namespace) -> list[str]:
     return [names.topic(spec) for spec in specs]

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
@@ -26,17 +26,21 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def status_page(
-    host: str, port: int, registry: CollectorRegistry, status: Callable[[], Mapping[str, object]]
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    status: Callable[[], Mapping[str, object]],
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[int]:
     """Serve the page while the context lasts; gives the port.
 
-    ``status`` is called for every request; its ``ready`` decides ``/readyz``.
+    ``status`` is called for every request; its ``ready`` decides ``/readyz``. ``routes`` are pages of the worker's own.
 
     Raises:
         OSError: the port is taken.
     """
     listener = socket.create_server((host, port))
-    config = uvicorn.Config(_app(registry, status), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(_app(registry, status, routes), log_config=None, access_log=False, lifespan="off")
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -46,7 +50,7 @@ async def status_page(
         await task
 
 
-def _app(registry: CollectorRegistry, status: Callable[[], Mapping[str, object]]) -> Starlette:
+def _app(registry: CollectorRegistry, status: Callable[[], Mapping[str, object]], routes: Sequence[Route]) -> Starlette:
     async def livez(_: Request) -> Response:
         return Response("alive\n")
 
@@ -65,5 +69,6 @@ def _app(registry: CollectorRegistry, status: Callable[[], Mapping[str, object]]
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/status", status_json),
+            *routes,
         ]
     )
