@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +38,7 @@ class Context:
     """What every command gets."""
 
     settings: Settings
+    config_file: Path | None
 
 
 @app.callback()
@@ -55,7 +57,7 @@ def configure(
         fail(str(error))
         raise typer.Exit(2) from None
     configure_logs(settings.log_format, settings.log_level)
-    context.obj = Context(settings)
+    context.obj = Context(settings, config)
 
 
 # Commands import what they need when they run: a worker must not load the local stack, nor `ask` a model.
@@ -71,13 +73,14 @@ def up(
     ] = None,
 ) -> None:
     """Start servers, workers, monitor and bridge on this machine, until Ctrl-C."""
-    from ragline.stack import parse_scale, run_up
+    from ragline import stack
 
     if only not in {None, "infra"}:
         fail(f"--only takes infra, not {only!r}")
         raise typer.Exit(2)
-    settings = _settings(context)
-    _run(run_up(settings, scale=parse_scale(scale or []), only_infra=only == "infra"))
+    with _one_sentence():
+        parsed = stack.parse_scale(scale or [])
+        stack.up(_settings(context), context.obj.config_file, parsed, only_infra=only is not None)
 
 
 @app.command()
@@ -86,9 +89,11 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Exit after the answers.")] = False,
 ) -> None:
     """Start everything, ingest the demo corpus, ask three questions, and serve the page until Ctrl-C."""
-    from ragline.demo import run_demo
+    from ragline import stack
 
-    raise typer.Exit(_run(run_demo(_settings(context), once=once)))
+    with _one_sentence():
+        answered = stack.demo(_settings(context), context.obj.config_file, once=once)
+    raise typer.Exit(0 if answered else 1)
 
 
 @app.command()
@@ -113,7 +118,7 @@ def monitor(context: typer.Context) -> None:
     from workers.monitor import run_monitor
 
     settings = _settings(context).with_local_addresses()
-    _run(run_monitor(settings.monitor, settings.kafka, settings.names, settings.local.data_dir / "faust"))
+    _run(run_monitor(settings.kafka, settings.names, settings.monitor, settings.local.data_dir / "faust"))
 
 
 @app.command()
@@ -166,7 +171,7 @@ def ingest(
     timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds without progress.")] = 120,
 ) -> None:
     """Make documents searchable; ends when they are."""
-    from ragline.corpus import CorpusError, read_all
+    from ragline.corpus import read_all
     from ragline.ingest import ingest as submit
     from ragline.terminal import IngestProgress, print_summary
 
@@ -185,12 +190,7 @@ def ingest(
         print_summary(summary)
         return summary.ok
 
-    try:
-        ok = _run(run())
-    except CorpusError as error:
-        fail(str(error))
-        raise typer.Exit(1) from None
-    raise typer.Exit(0 if ok else 1)
+    raise typer.Exit(0 if _run(run()) else 1)
 
 
 @app.command()
@@ -210,7 +210,7 @@ def topics_plan(context: typer.Context) -> None:
     settings = _settings(context).with_local_addresses()
     plan = _run(plan_topics(settings.kafka, settings.topics, settings.names, report=ERR.print))
     OUT.print(render_plan(plan), markup=False)
-    raise typer.Exit(0 if plan.is_empty else 1)
+    raise typer.Exit(0 if plan.in_order else 1)
 
 
 @topics_app.command("apply")
@@ -231,7 +231,7 @@ def topics_apply(
     for topic in applied.changed:
         OUT.print(f"changed {topic}", markup=False)
     OUT.print(render_plan(applied.remaining), markup=False)
-    raise typer.Exit(0 if applied.remaining.is_empty else 1)
+    raise typer.Exit(0 if applied.remaining.in_order else 1)
 
 
 @topics_app.command("describe")
@@ -249,13 +249,14 @@ def schemas_export(
     folder: Annotated[Path, typer.Argument(help="Folder to write to; made if it is missing.")] = Path("schemas-export"),
 ) -> None:
     """Write one JSON Schema per event, and one AsyncAPI document of topics and websocket."""
-    from bridge.messages import FROM_CLIENT, TO_CLIENT
+    from bridge.messages import Accepted, Ask, Delta, Problem, Progress, Resume, Sources, TerminalReached
     from schemas.export import export_schemas
     from topics.asyncapi import export_asyncapi
 
     files = export_schemas(folder)
     document = folder / "asyncapi.json"
-    export_asyncapi(document, version("ragline"), from_client=FROM_CLIENT, to_client=TO_CLIENT)
+    to_client = (Accepted, Progress, Sources, Delta, TerminalReached, Problem)
+    export_asyncapi(document, version("ragline"), from_client=(Ask, Resume), to_client=to_client)
     OUT.print(f"wrote {len(files)} JSON Schemas and {document}", markup=False)
 
 
@@ -265,17 +266,24 @@ def _settings(context: typer.Context) -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command; a user's mistake or an outage is one sentence, not a traceback."""
-    from infra.local.report import LocalStackError
-
-    known = (SettingsError, RequestError, ConnectionError, TopicsError, IngestError, LocalStackError)
-    try:
+    with _one_sentence():
         return asyncio.run(work)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """A user's mistake or an outage ends the command with one sentence, not a traceback."""
+    from infra.local.report import LocalStackError
+    from ragline.corpus import CorpusError
+
+    known = (SettingsError, RequestError, ConnectionError, TopicsError, IngestError, CorpusError, LocalStackError)
+    try:
+        yield
     except known as error:
         fail(str(error))
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    raise typer.Exit(1)
 
 
 def main() -> None:

@@ -34,7 +34,9 @@ def prepare(settings: Settings, report: Report) -> None:
 def main() -> int:
     """Prepare what the settings say; the exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # Ignored is what nohup asks for.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         prepare(ragline_settings.load(), _say)
     except (LocalStackError, SettingsError) as error:

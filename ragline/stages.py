@@ -4,12 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from workers.chunk_embedding import ChunkEmbeddingStage
-from workers.chunking import ChunkingStage
-from workers.embedding import EmbeddingStage
-from workers.indexing import IndexingStage
-from workers.retrieval import RetrievalStage
-
 from backends.embedder import Embedder
 from backends.engine import create_engine
 from backends.live_view import LiveView
@@ -20,10 +14,15 @@ from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
 from infra.local.models import embedder_path, engine_path
 from ragline.settings import Settings, SettingsError
+from workers.chunk_embedding import ChunkEmbeddingStage
+from workers.chunking import ChunkingStage
+from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
+from workers.indexing import IndexingStage
 from workers.projector import ProjectorStage
 from workers.prompt import PromptStage
 from workers.query import QueryStage
+from workers.retrieval import RetrievalStage
 from workers.runtime.stage import BatchedStage, ConcurrentStage
 from workers.template import TEMPLATES_PATH, PromptTemplate, TemplateError, load_templates
 

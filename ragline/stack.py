@@ -1,0 +1,107 @@
+"""The local stack from the command line: ``ragline up`` and ``ragline demo``."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from infra.local.config import stack_config
+from infra.local.stack import LocalStack, prepare, run_stack
+from ragline.demo import demo_questions
+from ragline.settings import Settings, SettingsError
+from ragline.terminal import ERR, OUT
+from topics.admin import apply_topics
+from topics.cluster import TopicsError
+from topics.render import render_plan
+
+T = TypeVar("T")
+
+
+def parse_scale(items: list[str]) -> dict[str, int]:
+    """Read ``STAGE=N`` items.
+
+    Raises:
+        SettingsError: an item is not of that form.
+    """
+    scale: dict[str, int] = {}
+    for item in items:
+        stage, _, count = item.partition("=")
+        if not stage or not count.isascii() or not count.isdigit():
+            raise SettingsError(f"--scale takes STAGE=N, such as generation=2, not {item!r}")
+        scale[stage] = int(count)
+    return scale
+
+
+def up(settings: Settings, config_file: Path | None, scale: Mapping[str, int], *, only_infra: bool) -> None:
+    """Run the stack until Ctrl-C."""
+
+    async def serve(stack: LocalStack) -> None:
+        _say(_ready_line(settings, only_infra=only_infra))
+        await stack.wait()
+
+    _run(settings, config_file, scale, serve, only_infra=only_infra, quiet=False)
+
+
+def demo(settings: Settings, config_file: Path | None, *, once: bool) -> bool:
+    """Run the stack with the demo corpus and three questions; whether all were answered."""
+
+    async def show(stack: LocalStack) -> bool:
+        answered = await demo_questions(settings)
+        if not once:
+            OUT.print()
+            _say(_ready_line(settings, only_infra=False))
+            await stack.wait()
+        return answered
+
+    return bool(_run(settings, config_file, {}, show, only_infra=False, quiet=True))
+
+
+def _run(
+    settings: Settings,
+    config_file: Path | None,
+    scale: Mapping[str, int],
+    body: Callable[[LocalStack], Awaitable[T]],
+    *,
+    only_infra: bool,
+    quiet: bool,
+) -> T | None:
+    command = (sys.executable, "-m", "ragline", *(("--config", str(config_file)) if config_file else ()))
+    config = stack_config(
+        settings,
+        command=command,
+        environment=os.environ,
+        scale=scale,
+        only_infra=only_infra,
+        quiet=quiet,
+    )
+    prepare(config, _say)
+    return asyncio.run(run_stack(config, report=_say, after_servers=lambda: _make_topics(settings), body=body))
+
+
+async def _make_topics(settings: Settings) -> None:
+    """Create missing topics. One that differs from its declaration is told of and left alone."""
+    addressed = settings.with_local_addresses()
+    applied = await apply_topics(addressed.kafka, settings.topics, settings.names, report=_say)
+    if applied.created:
+        _say(f"created {len(applied.created)} topics")
+    if not applied.remaining.in_order:
+        ERR.print(render_plan(applied.remaining), markup=False)
+        raise TopicsError("the topics on the cluster differ from their declaration (above); see: ragline topics plan")
+
+
+def _ready_line(settings: Settings, *, only_infra: bool) -> str:
+    if only_infra:
+        addressed = settings.with_local_addresses()
+        kafka, milvus, redis = addressed.kafka.bootstrap_servers, addressed.milvus.uri, addressed.redis.url
+        return f"servers are ready: Kafka {kafka}, Milvus {milvus}, Redis {redis}. Ctrl-C stops them."
+    bridge, monitor = settings.bridge, settings.monitor
+    return (
+        f"ready: page http://{bridge.host}:{bridge.port}, monitor http://{monitor.http_host}:{monitor.http_port}. "
+        "Ask here with: ragline ask QUESTION. Ctrl-C stops everything."
+    )
+
+
+def _say(line: str) -> None:
+    OUT.print(f"ragline: {line}", markup=False)
