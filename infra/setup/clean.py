@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.setup.errors import SetupError
 from infra.setup.install import BOOTSTRAP, ROOT, VENV
 
-_MADE = (
+MADE = (
     VENV,
     BOOTSTRAP,
     *(ROOT / name for name in (".ragline", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")),
@@ -26,7 +26,7 @@ def clean(report: Callable[[str], None]) -> None:
         numbers = ", ".join(str(pid) for pid in running[:5])
         msg = f"ragline still runs from this folder (process {numbers}); stop it first, then clean"
         raise SetupError(msg)
-    for folder in _MADE:
+    for folder in MADE:
         if folder.exists():
             report(f"removing {folder.relative_to(ROOT)}")
             shutil.rmtree(folder)

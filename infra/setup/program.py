@@ -19,7 +19,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; the exit status."""
     options = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # Ignored is what nohup asks for.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         _act(options)
     except SetupError as error:

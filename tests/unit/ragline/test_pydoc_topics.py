@@ -8,13 +8,13 @@ def text_of(raw: str) -> str:
 def test_underlines_emphasis_and_wrapping_go() -> None:
     raw = (
         'The "yield" statement\n*********************\n\n'
-        "Yield expressions are only used when defining such a thing as a\n*generator* function, in a built-\nin module too.\n"
+        "Yield expressions and statements are only used when defining a\n*generator* function.\n\n**Note:** more.\n"
     )
     topic = next(iter(clean({"yield": raw})))
     assert topic.title == 'The "yield" statement'
     assert topic.text == (
         'The "yield" statement\n\n'
-        "Yield expressions are only used when defining such a thing as a generator function, in a built-\nin module too.\n"
+        "Yield expressions and statements are only used when defining a generator function.\n\nNote: more.\n"
     )
 
 
