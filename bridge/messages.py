@@ -5,11 +5,10 @@ Every message about a request carries its ``request_id``. Those that come from t
 """
 
 import re
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator
 
-from schemas import codec
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAsked
 from schemas.values import Source, Value
 
@@ -47,15 +46,6 @@ class Question(QueryAsked):
         """What goes to the topic."""
         return QueryAsked.model_validate(self.model_dump(include=set(QueryAsked.model_fields)))
 
-    @model_validator(mode="after")
-    def _can_be_written(self) -> Self:
-        try:
-            codec.encode(self.event())
-        except TypeError as error:
-            msg = f"cannot be written as JSON: {error}"
-            raise ValueError(msg) from error
-        return self
-
 
 class Ask(Question):
     """Asks a question and follows it. ``traceparent`` goes on to the stages; the handshake's is the default."""
@@ -77,8 +67,7 @@ class Resume(Value):
     after: Annotated[str, Field(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")] = "0"
 
 
-ClientMessage: TypeAlias = Annotated[Ask | Resume, Field(discriminator="kind")]
-CLIENT_MESSAGE: TypeAdapter[Ask | Resume] = TypeAdapter(ClientMessage)
+CLIENT_MESSAGE: TypeAdapter[Ask | Resume] = TypeAdapter(Annotated[Ask | Resume, Field(discriminator="kind")])
 
 
 # --- from the bridge --------------------------------------------------------------------------------------
@@ -144,8 +133,8 @@ class TerminalReached(Value):
 
 
 class Problem(Value):
-    """Something went wrong. With a ``request_id`` that request is no longer followed here; without one it is about the
-    message alone. The connection lives.
+    """Something went wrong. With a ``request_id`` that request is not followed here, or no longer; without one it is
+    about the message alone. The connection lives.
     """
 
     kind: Literal["error"] = "error"
@@ -154,13 +143,7 @@ class Problem(Value):
     message: str
 
 
-ServerMessage: TypeAlias = Annotated[
-    Accepted | Progress | Sources | Delta | TerminalReached | Problem, Field(discriminator="kind")
-]
-SERVER_MESSAGE: TypeAdapter[Accepted | Progress | Sources | Delta | TerminalReached | Problem] = TypeAdapter(
-    ServerMessage
-)
-
+ServerMessage: TypeAlias = Accepted | Progress | Sources | Delta | TerminalReached | Problem
 
 # --- over HTTP --------------------------------------------------------------------------------------------
 

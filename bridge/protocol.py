@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -90,6 +89,7 @@ class Connection:
             return Problem(code="already_followed", message=f"Request {request_id} is already followed here.")
         if len(self.following) >= self.max_requests:
             return Problem(
+                request_id=request_id,
                 code="too_many_requests",
                 message=f"This connection follows {self.max_requests} requests already: wait for one to end.",
             )
@@ -106,7 +106,7 @@ def may_connect(origin: str | None, host: str | None, allowed: tuple[str, ...]) 
 
     Browsers send the origin and no page can forge it; other clients send none.
     """
-    return origin is None or origin in allowed or (host is not None and urlsplit(origin).netloc == host)
+    return origin is None or origin in allowed or (bool(host) and origin in {f"http://{host}", f"https://{host}"})
 
 
 def _problem(error: ValidationError) -> Problem:
