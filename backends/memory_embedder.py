@@ -44,14 +44,14 @@ class HashedEmbedder:
         """There is nothing to free."""
 
     def _fill(self, row: FloatArray, text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            msg = f"the text is not valid Unicode at character {error.start}"
+            raise BackendRejectedError(msg) from error
         for word in _WORD.findall(text.casefold()):
             for feature in {word, word[:_STEM_CHARS]}:
-                try:
-                    digest = hashlib.blake2b(feature.encode(), digest_size=8).digest()
-                except UnicodeEncodeError as error:
-                    msg = f"the text is not valid Unicode: {error.reason}"
-                    raise BackendRejectedError(msg) from error
-                number = int.from_bytes(digest, "big")
+                number = int.from_bytes(hashlib.blake2b(feature.encode(), digest_size=8).digest(), "big")
                 row[number % self._dimensions] += 1 if number >> 63 else -1
         length = float(np.linalg.norm(row))
         if length:

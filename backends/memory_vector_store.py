@@ -12,8 +12,7 @@ from schemas.values import Passage
 class MemoryVectorStore:
     """Holds chunks in this process. ``away`` plays an outage: every call then raises ``BackendUnavailableError``."""
 
-    def __init__(self, collection: str = "memory") -> None:
-        self._collection = collection
+    def __init__(self) -> None:
         self._dimensions: int | None = None
         self._chunks: dict[str, StoredChunk] = {}
         self.away = False
@@ -23,8 +22,8 @@ class MemoryVectorStore:
         self._answer()
         if self._dimensions not in {None, dimensions}:
             msg = (
-                f"collection {self._collection!r} holds vectors of length {self._dimensions}, not {dimensions}; "
-                "use another collection for this embedding model"
+                f"the collection holds vectors of length {self._dimensions}, not {dimensions}; "
+                "use another one for this embedding model"
             )
             raise BackendRejectedError(msg)
         self._dimensions = dimensions

@@ -33,6 +33,8 @@ _AWAY = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
 )
+# gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
+_RECONNECT = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000}
 _THREADS = 4
 
 
@@ -115,6 +117,7 @@ class MilvusVectorStore:
                     token=token.get_secret_value() if token else "",
                     timeout=self._timeout_s,
                     dedicated=True,
+                    grpc_options=_RECONNECT,
                 )
             return self._client
 

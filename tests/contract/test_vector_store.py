@@ -1,0 +1,253 @@
+"""What every vector store keeps to: run on the twin in memory and on a real Milvus."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace as with_changes
+
+import numpy as np
+import pytest
+
+from backends.errors import BackendRejectedError
+from backends.memory_vector_store import MemoryVectorStore
+from backends.milvus import MilvusVectorStore
+from backends.vector_store import (
+    MAX_DOCUMENT_ID_BYTES,
+    MAX_TEXT_BYTES,
+    Replaced,
+    Search,
+    StoredChunk,
+    VectorStore,
+    VectorStoreSettings,
+)
+from schemas.values import FloatArray
+
+DIMENSIONS = 8
+HOSTILE = [
+    '"',
+    "'",
+    "\\",
+    '\\"',
+    'a" or tenant != "',
+    "a\\",
+    'x"] or chunk_id in ["y',
+    "{tenant}",
+    "%_%",
+    "line\nbreak\rand\ttab",
+    "\x01\x1f\x7f",
+    "ünïcødé 漢字 😀 \u2028",
+    " spaces ",
+    "null",
+    "1",
+]
+
+
+@pytest.fixture(params=["memory", pytest.param("milvus", marks=pytest.mark.servers)])
+def make_new(request: pytest.FixtureRequest) -> Callable[[], VectorStore]:
+    """Makes stores on one collection, which nobody has prepared."""
+    if request.param == "memory":
+        memory = MemoryVectorStore()
+        return lambda: memory
+    settings = VectorStoreSettings(uri=request.getfixturevalue("milvus_uri"), collection=f"test_{uuid.uuid4().hex}")
+    return lambda: MilvusVectorStore(settings)
+
+
+@pytest.fixture
+async def make_store(make_new: Callable[[], VectorStore]) -> AsyncIterator[Callable[[], VectorStore]]:
+    made: list[VectorStore] = []
+
+    def make() -> VectorStore:
+        made.append(make_new())
+        return made[-1]
+
+    yield make
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+def empty(make_store: Callable[[], VectorStore]) -> VectorStore:
+    return make_store()
+
+
+@pytest.fixture
+async def store(empty: VectorStore) -> VectorStore:
+    await empty.prepare(DIMENSIONS)
+    return empty
+
+
+def vector(*values: float) -> FloatArray:
+    array = np.zeros(DIMENSIONS, dtype=np.float32)
+    array[: len(values)] = values
+    length = np.linalg.norm(array)
+    return array / length if length else array
+
+
+def chunk(chunk_id: str, *values: float, document: str = "d", tenant: str = "t", ordinal: int = 0) -> StoredChunk:
+    return StoredChunk(
+        chunk_id=chunk_id,
+        document_id=document,
+        tenant=tenant,
+        title="Title",
+        source="file.txt",
+        ordinal=ordinal,
+        text=f"text of {chunk_id}",
+        vector=vector(*(values or (1,))),
+    )
+
+
+async def find(
+    store: VectorStore, *values: float, tenant: str = "t", top_k: int = 10, min_score: float = -1
+) -> list[str]:
+    [passages] = await store.search([Search(vector(*(values or (1,))), tenant, top_k, min_score)])
+    return [passage.chunk_id for passage in passages]
+
+
+async def test_a_collection_that_nobody_prepared_is_empty(empty: VectorStore) -> None:
+    assert await find(empty) == []
+    assert await empty.count() == 0
+    await empty.flush()
+    assert await empty.replace("t", "d", []) == Replaced(0, 0)
+
+
+async def test_replace_creates_a_missing_collection(empty: VectorStore) -> None:
+    assert await empty.replace("t", "d", [chunk("a")]) == Replaced(1, 0)
+    assert await find(empty) == ["a"]
+
+
+async def test_preparing_again_changes_nothing(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a")])
+    await store.prepare(DIMENSIONS)
+    assert await find(store) == ["a"]
+
+
+async def test_refuses_another_vector_length(store: VectorStore) -> None:
+    with pytest.raises(BackendRejectedError, match="length 8, not 9"):
+        await store.prepare(DIMENSIONS + 1)
+
+
+async def test_many_workers_prepare_at_once(make_store: Callable[[], VectorStore]) -> None:
+    stores = [make_store() for _ in range(4)]
+    await asyncio.gather(*(store.prepare(DIMENSIONS) for store in stores))
+    await stores[0].replace("t", "d", [chunk("a")])
+    assert await find(stores[-1]) == ["a"]
+
+
+async def test_finds_the_nearest_first_with_cosine_scores(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("far", 0, 1), chunk("near", 2, 1), chunk("same", 3), chunk("against", -1)])
+    [passages] = await store.search([Search(vector(1), "t", 10, -1)])
+    assert [passage.chunk_id for passage in passages] == ["same", "near", "far", "against"]
+    assert [passage.score for passage in passages] == pytest.approx([1, 2 / 5**0.5, 0, -1], abs=1e-5)
+    assert all(-1 <= passage.score <= 1 for passage in passages)
+    first = passages[0]
+    assert (first.document_id, first.title, first.source, first.ordinal) == ("d", "Title", "file.txt", 0)
+    assert first.text == "text of same"
+
+
+async def test_gives_at_most_top_k_and_nothing_below_the_minimum(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk(f"c{n}", 1, n) for n in range(5)])
+    assert await find(store, 1, top_k=2) == ["c0", "c1"]
+    assert await find(store, 1, min_score=0.7) == ["c0", "c1"]
+    assert await find(store, 0, 0, 1, min_score=0.5) == []
+
+
+async def test_answers_each_search_of_a_batch_in_its_place(store: VectorStore) -> None:
+    for tenant in ("t", "u"):
+        await store.replace(tenant, "d", [chunk(f"{tenant}{n}", 1, n, tenant=tenant) for n in range(3)])
+    searches = [
+        Search(vector(1), "t", 1, -1),
+        Search(vector(1), "u", 2, -1),
+        Search(vector(1), "nobody", 2, -1),
+        Search(vector(1, 2), "t", 2, -1),
+        Search(vector(1, 1), "t", 1, -1),
+    ]
+    found = await store.search(searches)
+    assert [[passage.chunk_id for passage in passages] for passages in found] == [
+        ["t0"],
+        ["u0", "u1"],
+        [],
+        ["t2", "t1"],
+        ["t1"],
+    ]
+    assert await store.search([]) == []
+
+
+async def test_replacing_again_changes_nothing(store: VectorStore) -> None:
+    chunks = [chunk("a", ordinal=0), chunk("b", 1, 1, ordinal=1)]
+    assert await store.replace("t", "d", chunks) == Replaced(2, 0)
+    assert await store.replace("t", "d", chunks) == Replaced(0, 0)
+    assert await store.count() == 2
+
+
+async def test_a_changed_document_loses_its_old_chunks(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a"), chunk("b", 1, 1)])
+    await store.replace("t", "other", [chunk("x", 1, 3, document="other")])
+    await store.replace("u", "d", [chunk("y", tenant="u")])
+    assert await store.replace("t", "d", [chunk("b", 1, 1), chunk("c", 1, 2)]) == Replaced(1, 1)
+    assert await find(store) == ["b", "c", "x"]
+    assert await find(store, tenant="u") == ["y"]
+    assert await store.replace("t", "d", []) == Replaced(0, 2)
+    assert await find(store) == ["x"]
+    assert await find(store, tenant="u") == ["y"]
+
+
+async def test_a_chunk_that_moved_gets_its_new_ordinal(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a", ordinal=0)])
+    assert await store.replace("t", "d", [chunk("b", 0, 1, ordinal=0), chunk("a", ordinal=1)]) == Replaced(1, 0)
+    [passages] = await store.search([Search(vector(1), "t", 2, -1)])
+    assert [(passage.chunk_id, passage.ordinal) for passage in passages] == [("a", 1), ("b", 0)]
+
+
+async def test_writes_before_and_after_a_flush_count_alike(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a"), chunk("b", 1, 1)])
+    await store.flush()
+    assert await find(store) == ["a", "b"]
+    assert await store.replace("t", "d", [chunk("b", 1, 1), chunk("c", 1, 2)]) == Replaced(1, 1)
+    assert await find(store) == ["b", "c"]
+    await store.flush()
+    await store.flush()
+    assert await find(store) == ["b", "c"]
+    assert await store.replace("t", "d", [chunk("a")]) == Replaced(1, 2)
+    assert await find(store) == ["a"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_text_is_never_read_as_a_filter(store: VectorStore, text: str) -> None:
+    hostile = with_changes(chunk(f"id{text}", tenant=text, document=text), title=text, source=text, text=text)
+    assert await store.replace("t", "d", [chunk("innocent")]) == Replaced(1, 0)
+    assert await store.replace(text, text, [hostile]) == Replaced(1, 0)
+    assert await store.replace(text, text, [hostile]) == Replaced(0, 0)
+    [passages] = await store.search([Search(vector(1), text, 10, -1)])
+    assert [(p.chunk_id, p.document_id, p.title, p.source, p.text) for p in passages] == [
+        (f"id{text}", text, text, text, text)
+    ]
+    assert await store.replace(text, text, []) == Replaced(0, 1)
+    assert await find(store, tenant=text) == []
+    assert await find(store) == ["innocent"]
+
+
+async def test_refuses_a_vector_of_another_length(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a")])
+    short = np.ones(3, dtype=np.float32)
+    with pytest.raises(BackendRejectedError):
+        await store.search([Search(vector(1), "t", 1, -1), Search(short, "t", 1, -1)])
+    with pytest.raises(BackendRejectedError):
+        await store.replace("t", "d", [chunk("b"), with_changes(chunk("c"), vector=short)])
+    assert await find(store) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text": "ä" * (MAX_TEXT_BYTES // 2 + 1)}, {"document_id": "x" * (MAX_DOCUMENT_ID_BYTES + 1)}]
+)
+async def test_refuses_what_is_too_long(store: VectorStore, changes: dict[str, str]) -> None:
+    with pytest.raises(BackendRejectedError, match="over the limit"):
+        await store.replace("t", "d", [with_changes(chunk("a"), **changes)])
+
+
+async def test_holds_documents_of_many_chunks(store: VectorStore) -> None:
+    chunks = [with_changes(chunk(f"c{n:04}", 1, n, ordinal=n), text="word " * 200) for n in range(2_500)]
+    assert await store.replace("t", "d", chunks) == Replaced(2_500, 0)
+    assert await store.count() == 2_500
+    assert await find(store, 1, top_k=3) == ["c0000", "c0001", "c0002"]
+    assert await store.replace("t", "d", chunks[:10]) == Replaced(0, 2_490)
+    assert await store.count() == 10

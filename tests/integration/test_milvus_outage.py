@@ -1,0 +1,81 @@
+"""A Milvus that goes away and comes back on the same port: the worker's client lives through it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.errors import BackendUnavailableError
+from backends.milvus import MilvusVectorStore
+from backends.vector_store import Replaced, Search, StoredChunk, VectorStoreSettings
+from infra.local.milvus import milvus_process
+from tests.fixtures.servers import HOST, free_port, running
+
+pytestmark = pytest.mark.servers
+
+VECTOR = np.array([1, 0, 0, 0], dtype=np.float32)
+SEARCH = Search(VECTOR, "t", 10, -1)
+
+
+class Server:
+    """A Milvus Lite of the test's own, started and stopped at will, outside the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._stack = ExitStack()
+        self.uri = f"http://{HOST}:{self._port}"
+
+    def start(self) -> None:
+        process = milvus_process(self._folder / "data", HOST, self._port)
+        self._stack.enter_context(running(process, self._folder / "log"))
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[MilvusVectorStore]:
+    store = MilvusVectorStore(VectorStoreSettings(uri=server.uri, collection="c", timeout_ms=2_000))
+    yield store
+    await store.close()
+
+
+def chunk(chunk_id: str) -> StoredChunk:
+    return StoredChunk(chunk_id, "d", "t", "title", "source", 0, "text", VECTOR)
+
+
+async def ids(store: MilvusVectorStore) -> list[str]:
+    [passages] = await store.search([SEARCH])
+    return [passage.chunk_id for passage in passages]
+
+
+async def test_works_again_without_a_new_client(server: Server, store: MilvusVectorStore) -> None:
+    with pytest.raises(BackendUnavailableError, match=server.uri):
+        await store.prepare(4)
+    await asyncio.to_thread(server.start)
+    await store.prepare(4)
+    assert await store.replace("t", "d", [chunk("flushed")]) == Replaced(1, 0)
+    await store.flush()
+    assert await store.replace("t", "d", [chunk("flushed"), chunk("not flushed")]) == Replaced(1, 0)
+
+    await asyncio.to_thread(server.stop)
+    for call in (store.search([SEARCH]), store.replace("t", "d", []), store.count(), store.flush()):
+        async with asyncio.timeout(10):
+            with pytest.raises(BackendUnavailableError, match=server.uri):
+                await call
+
+    await asyncio.to_thread(server.start)
+    assert await ids(store) == ["flushed", "not flushed"]
+    assert await store.replace("t", "d", [chunk("new")]) == Replaced(1, 2)
+    assert await ids(store) == ["new"]
