@@ -9,6 +9,7 @@ from typing import Literal
 from backends import vector_store
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import derive_id
+from schemas.revision import document_revision
 from schemas.values import Chunk
 from topics.specs import DOCUMENTS, TopicSpec
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
@@ -59,7 +60,7 @@ class ChunkingStage:
         chunks = await asyncio.to_thread(self._chunks, tenant, delivery.key, document)
         chunked = DocumentChunked(
             document_id=delivery.key,
-            revision=derive_id(document.title, document.text, document.source),
+            revision=document_revision(document),
             tenant=tenant,
             title=document.title,
             source=document.source,
