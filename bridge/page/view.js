@@ -114,6 +114,7 @@ function stateOf(stage, request, running) {
 
 function waiting(request, connected) {
   if (request.ended) return "";
+  if (!connected && request.phase === "sending") return "Not connected. The question is sent as soon as the page is connected again.";
   if (!connected) return "The connection is lost. The answer is being made all the same, and appears here once the page is connected again.";
   if (request.text) return "";
   if (request.phase === "sending") return "Sending the question…";
