@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from infra.local import status
 from infra.local.config import stack_config
+from infra.local.lag import lag
+from infra.local.report import LocalStackError
 from infra.local.stack import LocalStack, prepare, run_stack
 from ragline.demo import demo_questions
 from ragline.settings import Settings, SettingsError
@@ -105,3 +108,17 @@ def _ready_line(settings: Settings, *, only_infra: bool) -> str:
 
 def _say(line: str) -> None:
     OUT.print(f"ragline: {line}", markup=False)
+
+
+async def show_status(settings: Settings) -> None:
+    """Print one line per stage, server and other part."""
+    addressed = settings.with_local_addresses()
+    found = await status.processes(settings.local.data_dir)
+    try:
+        lags = await lag(addressed.kafka.client_options(), addressed.names)
+    except LocalStackError as error:
+        if found is None:
+            raise
+        ERR.print(f"ragline: no lag is known: {error}", markup=False)
+        lags = {}
+    OUT.print(status.render(status.rows(found, lags)))
