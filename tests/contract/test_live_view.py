@@ -16,14 +16,15 @@ DEADLINE_S = 10
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.servers)])
-async def view(request: pytest.FixtureRequest) -> AsyncIterator[LiveView]:
-    settings = LiveViewSettings(max_entries=2_500)
-    opened: LiveView
-    if request.param == "memory":
-        opened = MemoryLiveView(settings)
-    else:
-        url = request.getfixturevalue("redis_url")
-        opened = RedisLiveView(settings.model_copy(update={"url": url}), Namespace(uuid.uuid4().hex))
+def url(request: pytest.FixtureRequest) -> str:
+    """Address of the server; empty for the twin."""
+    return "" if request.param == "memory" else str(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+async def view(url: str) -> AsyncIterator[LiveView]:
+    settings = LiveViewSettings(url=url, max_entries=2_500)
+    opened: LiveView = RedisLiveView(settings, Namespace(uuid.uuid4().hex)) if url else MemoryLiveView(settings)
     yield opened
     await opened.close()
 
