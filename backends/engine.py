@@ -30,6 +30,9 @@ class EngineSettings(BaseModel):
     timeout_ms: int = Field(
         120_000, gt=0, description="Longest wait for the next token before the engine counts as hung."
     )
+    frequency_penalty: float = Field(
+        0.5, ge=0, le=2, description="How much a token loses per time it was written; small models repeat themselves."
+    )
     echo_delay_ms: int = Field(0, ge=0, description="Time the echo engine takes for a word.")
 
 

@@ -59,6 +59,7 @@ class OpenAIEngine:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "frequency_penalty": self._settings.frequency_penalty,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

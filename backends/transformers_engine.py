@@ -103,6 +103,7 @@ class TransformersEngine:
             max_new_tokens=limit,
             streamer=_streamer(self._tokenizer, take),
             stopping_criteria=[is_over],
+            logits_processor=[self._penalise(prompt_tokens)],
         )
         written = output[0, prompt_tokens:]
         ended = stops.stopped or int(written[-1]) in self._end_tokens()
@@ -124,6 +125,16 @@ class TransformersEngine:
 
             torch.manual_seed(sampling.seed)
         return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+
+    def _penalise(self, prompt_tokens: int) -> Callable[[Any, Any], Any]:
+        """The frequency penalty as the OpenAI API defines it: so much less for each time a token was written."""
+
+        def penalise(input_ids: Any, scores: Any) -> Any:
+            written = input_ids[:, prompt_tokens:]
+            losses = scores.new_full(written.shape, -self._settings.frequency_penalty)
+            return scores.scatter_add(1, written, losses)
+
+        return penalise
 
     def _end_tokens(self) -> set[int]:
         ends = self._model.generation_config.eos_token_id

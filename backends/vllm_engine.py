@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import aclosing, contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
@@ -21,7 +21,9 @@ from schemas.values import ChatMessage, Lane, Sampling, Usage
 # Lower runs first.
 _PRIORITIES: dict[Lane, int] = {"interactive": 0, "batch": 1}
 _FINISHED: dict[str, Literal["stop", "length"]] = {"stop": "stop", "repetition": "stop", "length": "length"}
-_KILL_WAIT_S = 5.0
+# The engine core itself waits five seconds for its worker; killed before, it leaves shared memory behind.
+_SHUTDOWN_S = 15.0
+_END_WAIT_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +94,7 @@ class VllmEngine:
             enable_prefix_caching=True,
             scheduling_policy="priority",
             disable_log_stats=True,
+            use_tqdm_on_load=False,
         )
         if self._abandoned.is_set():
             msg = "loading was given up"
@@ -112,7 +115,7 @@ class VllmEngine:
         with _translated_errors():
             stream = self._llm.generate(
                 tokens_input(prompt),
-                _sampling_params(request.sampling, room),
+                self._sampling_params(request.sampling, room),
                 request.id,
                 priority=_PRIORITIES[request.lane],
             )
@@ -130,6 +133,20 @@ class VllmEngine:
                     yield Delta(piece.text, self._finish_reason(piece.finish_reason), usage)
         finally:
             self.running -= 1
+
+    def _sampling_params(self, sampling: Sampling, room: int) -> Any:
+        from vllm import SamplingParams  # noqa: PLC0415 - imported by start
+        from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+        return SamplingParams(
+            max_tokens=min(sampling.max_tokens, room),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            frequency_penalty=self._settings.frequency_penalty,
+            seed=sampling.seed,
+            stop=list(sampling.stop),
+            output_kind=RequestOutputKind.DELTA,
+        )
 
     async def _tokenize(self, messages: Sequence[ChatMessage]) -> list[int]:
         chat = [message.model_dump() for message in messages]
@@ -171,7 +188,7 @@ class VllmEngine:
                 # It would report the end of the engine core as an error.
                 llm.output_handler.cancel()
                 await asyncio.wait({llm.output_handler})
-            await asyncio.get_running_loop().run_in_executor(self._thread, llm.shutdown)
+            await asyncio.get_running_loop().run_in_executor(self._thread, llm.shutdown, _SHUTDOWN_S)
             # vLLM keeps it until the interpreter ends, and there its finalizer, a second shutdown, fails aloud.
             llm.shutdown = _do_nothing
         await asyncio.to_thread(_kill, self._processes)
@@ -184,20 +201,6 @@ def _do_nothing() -> None:
 
 async def _anext(stream: AsyncGenerator[Any, None]) -> Any:
     return await anext(stream, None)
-
-
-def _sampling_params(sampling: Sampling, room: int) -> Any:
-    from vllm import SamplingParams  # noqa: PLC0415 - imported by start
-    from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
-
-    return SamplingParams(
-        max_tokens=min(sampling.max_tokens, room),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        seed=sampling.seed,
-        stop=list(sampling.stop),
-        output_kind=RequestOutputKind.DELTA,
-    )
 
 
 @contextmanager
@@ -220,13 +223,14 @@ def _kill_until_done(loading: Future[Any], others: set[BaseProcess]) -> None:
     """End a load that nobody wants: it fails once its processes are gone, and may be about to start one."""
     while not loading.done():
         _kill(set(multiprocessing.active_children()) - others)
-        time.sleep(0.1)
+        wait([loading], timeout=0.1)
     _kill(set(multiprocessing.active_children()) - others)
 
 
 def _kill(processes: set[BaseProcess]) -> None:
     for process in processes:
+        process.join(_END_WAIT_S)
         if process.is_alive():
             log.warning("engine process killed", pid=process.pid)
             process.kill()
-            process.join(_KILL_WAIT_S)
+            process.join()

@@ -71,12 +71,19 @@ class Consumer:
         await asyncio.wait({self.task})
 
 
+async def submitted(engine: VllmEngine, count: int) -> None:
+    """Wait until vLLM itself has so many requests."""
+    async with asyncio.timeout(DEADLINE_S):
+        while engine._llm.get_num_unfinished_requests() != count:  # noqa: ASYNC110 - vLLM has no event for it
+            await asyncio.sleep(0.001)
+
+
 async def test_cancelling_frees_the_slot_at_once(vllm_engine: VllmEngine) -> None:
     first, second = Consumer(vllm_engine, "Adler"), Consumer(vllm_engine, "Beagle")
     await first.begun()
     await second.begun()
     waiting = Consumer(vllm_engine, "Centaur", max_tokens=2)
-    assert vllm_engine.running == 3
+    await submitted(vllm_engine, 3)
     begin = time.monotonic()
     await first.cancel()
     aborted_s = time.monotonic() - begin
@@ -87,6 +94,7 @@ async def test_cancelling_frees_the_slot_at_once(vllm_engine: VllmEngine) -> Non
     await second.cancel()
     await asyncio.wait_for(waiting.task, DEADLINE_S)
     assert vllm_engine.running == 0
+    await submitted(vllm_engine, 0)
 
 
 async def test_interactive_requests_overtake_batch_ones(vllm_engine: VllmEngine) -> None:
@@ -94,10 +102,9 @@ async def test_interactive_requests_overtake_batch_ones(vllm_engine: VllmEngine)
     for consumer in running:
         await consumer.begun()
     batch = Consumer(vllm_engine, "Dorado", lane="batch", max_tokens=200)
-    # Its request must be in the engine's queue before the other: the engine takes them in the order they come.
-    await asyncio.wait({batch.task}, timeout=0.3)
+    await submitted(vllm_engine, 3)
     interactive = Consumer(vllm_engine, "Endeavour", max_tokens=200)
-    await asyncio.wait({interactive.task}, timeout=0.3)
+    await submitted(vllm_engine, 4)
     await running[0].cancel()
     await interactive.begun()
     assert not batch.first_token.is_set()

@@ -121,6 +121,7 @@ async def test_the_request_is_as_the_api_wants_it() -> None:
         "max_tokens": 9,
         "temperature": 0.5,
         "top_p": 0.9,
+        "frequency_penalty": 0.5,
         "seed": 3,
         "stop": ["x"],
         "stream": True,

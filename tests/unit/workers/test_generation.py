@@ -206,7 +206,7 @@ async def test_the_deadline_ends_the_generation(where: str) -> None:
     engine = echo(delay_ms=60_000)
     stage = await started(engine)
     deadline = NOW + timedelta(milliseconds=50)
-    later = {"deadline_at": NOW + timedelta(hours=1), "header_deadline": NOW + timedelta(hours=1)}
+    later: dict[str, Any] = {"deadline_at": NOW + timedelta(hours=1), "header_deadline": NOW + timedelta(hours=1)}
     outcome = await asyncio.wait_for(stage.handle(deliver(**(later | {where: deadline}))), 5)
     expired = RequestExpired(request_id="r1", tenant="default", stage="generation", deadline_at=deadline)
     assert outcome == Produce((expired,))

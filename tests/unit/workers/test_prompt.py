@@ -72,7 +72,7 @@ async def test_passages_become_numbered_sources_of_the_prompt() -> None:
     found = passages("First text.", "Second text.")
     event = built(await stage().handle(deliver(found)))
     assert [(source.number, source.passage) for source in event.sources] == [(1, found[0]), (2, found[1])]
-    assert "[2] Title\nSecond text." in event.messages[-1].content
+    assert "[2] Title: Second text." in event.messages[-1].content
     assert event.messages[-1].content.endswith("Why is it?")
     assert event.prompt_tokens == WordTokenizer().count(event.messages)
     assert event.sampling == event.query.options.sampling

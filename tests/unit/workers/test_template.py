@@ -34,7 +34,7 @@ def test_the_default_template_numbers_passages_and_asks_last() -> None:
     template = load_templates()["default"]
     system, user = template.render("Why?", SOURCES)
     assert (system.role, user.role) == ("system", "user")
-    assert user.content.index("[1] Title 1\nText <b>1</b>") < user.content.index("[2] Title 2\n")
+    assert user.content.index("[1] Title 1: Text <b>1</b>") < user.content.index("[2] Title 2: ")
     assert user.content.endswith("Question: Why?")
 
 
