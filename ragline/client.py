@@ -95,14 +95,16 @@ class Client:
     async def ask(self, question: str, *, request_id: str | None = None, **options: Any) -> Answer:
         """Ask and wait for the whole answer. ``options`` are the fields of ``QueryAsked``.
 
+        With the ``request_id`` of an earlier question, its answer is given, as long as the live view has it.
+
         Raises:
             RequestError: the request failed, expired or was cancelled.
             ConnectionError: the question could not be sent; it may be sent again with the same ``request_id``.
         """
-        request_id = request_id or str(uuid_utils.uuid7())
-        with self._ending_of(request_id) as ending:
-            await self._send(request_id, QueryAsked(question=question, **options))
-            return conclude(*await ending)
+        async for update in self.stream(question, request_id=request_id, **options):
+            if isinstance(update, Answer):
+                return update
+        raise AssertionError("a stream ends with the answer or raises")
 
     async def stream(self, question: str, *, request_id: str | None = None, **options: Any) -> AsyncIterator[Update]:
         """Ask and give what happens as it happens; the last update is the ``Answer``.

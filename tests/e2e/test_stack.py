@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from ragline.client import Answer, Client, RequestError, Sources, Token
+from schemas.headers import Origin
 from tests.fixtures.pipeline import eventually
 from tests.fixtures.stack import REPOSITORY, Stack
 from topics.specs import QUERIES, TOPIC_BY_NAME
@@ -73,7 +74,7 @@ async def test_an_answer_comes_token_by_token_with_sources_and_times(corpus: Sta
     assert any(isinstance(update, Sources) for update in updates)
     assert any("yield" in source.passage.text.lower() for source in answer.sources)
     assert [time.stage for time in answer.timeline] == STAGES
-    for topic in WAY + ("rag.answers",):
+    for topic in (*WAY, "rag.answers"):
         keys = [record.key for record in await corpus.records(topic)]
         assert keys.count(answer.request_id) == 1, topic
 
@@ -98,11 +99,11 @@ async def test_the_book_answers_what_is_in_it(corpus: Stack) -> None:
 
 
 async def test_two_generation_workers_share_twenty_questions(corpus: Stack) -> None:
-    before = await processed(corpus)
+    before = processed(corpus)
     async with corpus.client() as client:
         answers = await asyncio.gather(*[ask(client, number) for number in range(20)])
     assert len({answer.request_id for answer in answers}) == 20
-    after = await processed(corpus)
+    after = processed(corpus)
     shares = {name: after[name] - before[name] for name in ("generation", "generation-2")}
     assert sum(shares.values()) == 20
     assert min(shares.values()) > 0
@@ -177,26 +178,23 @@ async def test_bad_input_gets_one_clear_terminal_event_each(corpus: Stack) -> No
     assert endings[f"{run}-unknown-field"].headers.type == "ragline.answered.v1"
     assert endings[f"{run}-late"].headers.type == "ragline.request.expired.v1"
     assert count[f"{run}-twice"] == 1
-    origin = f"{no_key.partition}/{no_key.offset}"
-    accepted = await corpus.records("rag.queries.accepted")
-    assert any(
-        r.headers.origin and f"{r.headers.origin.partition}/{r.headers.origin.offset}" == origin for r in accepted
-    )
+    origins = [record.headers.origin for record in await corpus.records("rag.queries.accepted")]
+    assert Origin(topic, no_key.partition, no_key.offset) in origins
 
 
 async def test_a_request_id_asked_twice_by_the_client_is_answered_once(corpus: Stack) -> None:
     request_id = f"twice-{datetime.now(UTC).timestamp()}"
     async with corpus.client() as client:
         first = await client.ask("What is a dict?", request_id=request_id, max_tokens=8)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.ask("What is a set?", request_id=request_id, max_tokens=8), 5)
+        second = await client.ask("What is a set?", request_id=request_id, max_tokens=8)
+    assert second == first
     keys = [record.key for record in await corpus.records("rag.answers")]
     assert keys.count(first.request_id) == 1
 
 
 async def test_a_question_too_large_for_the_topic_is_refused_in_one_sentence(corpus: Stack) -> None:
     async with corpus.client() as client:
-        with pytest.raises(RequestError, match="more than a record of rag.queries takes"):
+        with pytest.raises(RequestError, match="more than a record of rag[.]queries takes"):
             await client.ask("a" * 3_000_000)
 
 
@@ -251,7 +249,7 @@ async def ask(client: Client, number: int) -> Answer:
     return await client.ask(f"{questions[number % 4]} ({number})", max_tokens=24)
 
 
-async def processed(stack: Stack) -> dict[str, int]:
+def processed(stack: Stack) -> dict[str, int]:
     counts = {}
     for name in ("generation", "generation-2"):
         port = stack.find(name).http_port
