@@ -33,8 +33,13 @@ _AWAY = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
 )
-# gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
-_RECONNECT = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000}
+_CHANNEL = {
+    # gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    # A server that is pinged every ten seconds without calls hangs up on the client (too_many_pings).
+    "grpc.keepalive_permit_without_calls": 0,
+}
 _THREADS = 4
 
 
@@ -117,7 +122,7 @@ class MilvusVectorStore:
                     token=token.get_secret_value() if token else "",
                     timeout=self._timeout_s,
                     dedicated=True,
-                    grpc_options=_RECONNECT,
+                    grpc_options=_CHANNEL,
                 )
             return self._client
 

@@ -1,7 +1,6 @@
 """The indexing stage: writes embedded chunks to the vector store."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -66,8 +65,7 @@ class IndexingStage:
     async def stop(self) -> None:
         if self._flusher is not None:
             self._flusher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flusher
+            await asyncio.wait([self._flusher])
             self._flusher = None
             if self._written.is_set():
                 await self._flush()

@@ -1,0 +1,95 @@
+"""The chunk embedding stage."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from backends.errors import BackendUnavailableError
+from backends.memory_embedder import HashedEmbedder
+from schemas.events import ChunksEmbedded, DocumentChunked
+from schemas.headers import Headers, Origin
+from schemas.values import Chunk, FloatArray
+from workers.chunk_embedding import MAX_TITLE_CHARS, ChunkEmbeddingStage
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.settings import ChunkEmbeddingSettings
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Recorder(HashedEmbedder):
+    """Keeps the texts of each call; ``calls_left`` is how many it answers before it goes away."""
+
+    def __init__(self, calls_left: int = 1_000) -> None:
+        super().__init__(16)
+        self.calls: list[list[str]] = []
+        self.calls_left = calls_left
+
+    async def embed(self, texts: Sequence[str]) -> FloatArray:
+        if len(self.calls) == self.calls_left:
+            msg = "the embedder is away"
+            raise BackendUnavailableError(msg)
+        self.calls.append(list(texts))
+        return await super().embed(texts)
+
+
+def deliver(*texts: str, title: str = "", document_id: str = "d") -> Delivery[DocumentChunked]:
+    event = DocumentChunked(
+        document_id=document_id,
+        revision="r",
+        tenant="t",
+        title=title,
+        source="s",
+        chunks=tuple(
+            Chunk(chunk_id=f"{document_id}{at}", ordinal=at, text=text, start=0, end=0) for at, text in enumerate(texts)
+        ),
+    )
+    return Delivery(document_id, event, Headers(), Origin("rag.chunks", 0, 0), NOW)
+
+
+def make_stage(embedder: HashedEmbedder, slice_chunks: int = 64) -> ChunkEmbeddingStage:
+    return ChunkEmbeddingStage(ChunkEmbeddingSettings(slice_chunks=slice_chunks), embedder)
+
+
+def embedded(outcome: Outcome) -> ChunksEmbedded:
+    assert isinstance(outcome, Produce), outcome
+    [event] = outcome.events
+    assert isinstance(event, ChunksEmbedded)
+    return event
+
+
+async def test_each_chunk_gets_the_vector_of_title_and_text() -> None:
+    delivery = deliver("one", "two", title="Title")
+    [outcome] = await make_stage(HashedEmbedder(16)).handle([delivery])
+    event = embedded(outcome)
+    vectors = await HashedEmbedder(16).embed(["Title\n\none", "Title\n\ntwo"])
+    assert event.chunks == delivery.event.chunks
+    assert np.array_equal([embedding.unpack() for embedding in event.embeddings], vectors)
+    assert (event.document_id, event.revision, event.tenant) == ("d", "r", "t")
+    assert (event.title, event.source) == ("Title", "s")
+
+
+async def test_a_title_stays_short_and_may_be_missing() -> None:
+    embedder = Recorder()
+    await make_stage(embedder).handle([deliver("one"), deliver("two", title="t" * 1_000), deliver("three", title=" ")])
+    assert embedder.calls == [["one", "t" * MAX_TITLE_CHARS + "\n\ntwo", "three"]]
+
+
+async def test_many_chunks_are_embedded_in_slices_across_documents() -> None:
+    embedder = Recorder()
+    outcomes = await make_stage(embedder, slice_chunks=2).handle(
+        [deliver("a", "b", "c", document_id="d"), deliver(document_id="gone"), deliver("e", document_id="f")]
+    )
+    assert embedder.calls == [["a", "b"], ["c", "e"]]
+    assert [[chunk.text for chunk in embedded(outcome).chunks] for outcome in outcomes] == [["a", "b", "c"], [], ["e"]]
+    assert [len(embedded(outcome).embeddings) for outcome in outcomes] == [3, 0, 1]
+
+
+async def test_a_bad_chunk_fails_its_document_alone() -> None:
+    outcomes = await make_stage(HashedEmbedder(16)).handle([deliver("a"), deliver("b", "\ud800", "c"), deliver("d")])
+    assert [type(outcome) for outcome in outcomes] == [Produce, PoisonError, Produce]
+
+
+async def test_documents_done_before_the_embedder_went_away_are_done() -> None:
+    outcomes = await make_stage(Recorder(calls_left=1), slice_chunks=2).handle([deliver("a"), deliver("b", "c")])
+    assert [type(outcome) for outcome in outcomes] == [Produce, UnavailableError]

@@ -1,0 +1,126 @@
+"""The chunking stage."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from backends.vector_store import MAX_DOCUMENT_ID_BYTES, MAX_SOURCE_BYTES, MAX_TENANT_BYTES, MAX_TITLE_BYTES
+from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
+from schemas.headers import Headers, Origin
+from workers.chunking import ChunkingStage
+from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
+from workers.settings import ChunkingSettings
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FIRST = "one two three four five."
+SECOND = "six seven eight nine ten."
+TEXT = f"{FIRST}\n\n{SECOND}\n\n{FIRST}"
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[ChunkingStage]:
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.save(str(tmp_path / "tokenizer.json"))
+    stage = ChunkingStage(ChunkingSettings(max_tokens=5, overlap_tokens=0, max_document_chars=100), tmp_path, "default")
+    await stage.start()
+    yield stage
+    await stage.stop()
+
+
+def deliver(
+    text: str | None = TEXT, *, key: str = "doc", headers: Headers | None = None, **fields: str
+) -> Delivery[DocumentSubmitted | DocumentWithdrawn]:
+    event = DocumentWithdrawn() if text is None else DocumentSubmitted(text=text, **fields)
+    return Delivery(key, event, headers or Headers(), Origin("rag.documents", 0, 0), NOW)
+
+
+def chunked(outcome: Outcome) -> DocumentChunked:
+    assert isinstance(outcome, Produce), outcome
+    [event] = outcome.events
+    assert isinstance(event, DocumentChunked)
+    return event
+
+
+async def test_a_document_becomes_chunks_in_order(stage: ChunkingStage) -> None:
+    event = chunked(await stage.handle(deliver(title="Title", source="file.txt")))
+    assert (event.document_id, event.tenant, event.title, event.source) == ("doc", "default", "Title", "file.txt")
+    assert [chunk.text for chunk in event.chunks] == [FIRST, SECOND, FIRST]
+    assert [chunk.ordinal for chunk in event.chunks] == [0, 1, 2]
+    assert all(TEXT[chunk.start : chunk.end] == chunk.text for chunk in event.chunks)
+
+
+async def test_the_same_text_twice_gets_two_ids(stage: ChunkingStage) -> None:
+    event = chunked(await stage.handle(deliver()))
+    assert len({chunk.chunk_id for chunk in event.chunks}) == 3
+
+
+async def test_the_same_document_gives_the_same_event(stage: ChunkingStage) -> None:
+    assert await stage.handle(deliver()) == await stage.handle(deliver())
+
+
+async def test_an_edit_leaves_the_ids_of_other_chunks(stage: ChunkingStage) -> None:
+    before = chunked(await stage.handle(deliver()))
+    after = chunked(await stage.handle(deliver(f"new here.\n\n{SECOND}\n\n{FIRST}")))
+    assert after.revision != before.revision
+    assert after.chunks[1].chunk_id == before.chunks[1].chunk_id
+    assert after.chunks[2].chunk_id == before.chunks[0].chunk_id
+
+
+@pytest.mark.parametrize(
+    "other", [{"title": "Other"}, {"source": "other"}, {"tenant": "other"}, {"key": "other"}, {"text": "other"}]
+)
+async def test_what_a_chunk_is_stored_with_is_in_its_id(stage: ChunkingStage, other: dict[str, str]) -> None:
+    one = chunked(await stage.handle(deliver("text")))
+    two = chunked(await stage.handle(deliver(**{"text": "text", **other})))
+    assert one.chunks[0].chunk_id != two.chunks[0].chunk_id
+
+
+async def test_the_tenant_is_the_events_then_the_headers_then_the_default(stage: ChunkingStage) -> None:
+    headers = Headers(tenant="of headers")
+    assert chunked(await stage.handle(deliver(tenant="of event", headers=headers))).tenant == "of event"
+    assert chunked(await stage.handle(deliver(headers=headers))).tenant == "of headers"
+    assert chunked(await stage.handle(deliver(None, headers=headers))).tenant == "of headers"
+    assert chunked(await stage.handle(deliver())).tenant == "default"
+
+
+@pytest.mark.parametrize("text", [None, "", " \n\t"])
+async def test_a_document_without_text_is_removed(stage: ChunkingStage, text: str | None) -> None:
+    event = chunked(await stage.handle(deliver(text)))
+    assert event.document_id == "doc"
+    assert event.chunks == ()
+
+
+@pytest.mark.parametrize(
+    ("delivery", "sentence"),
+    [
+        (deliver("x" * 101), "The document has 101 characters; 100 are allowed."),
+        (deliver("a\x00b"), "The document's text holds a NUL character at 1; it must be text."),
+        (deliver("ab\ud800"), "The document's text is not valid Unicode at character 2."),
+        (deliver(title="\ud800"), "The document's title is not valid Unicode at character 0."),
+        (deliver(title="t" * (MAX_TITLE_BYTES + 1)), "The document's title has 4097 bytes; 4096 are allowed."),
+        (deliver(source="s" * (MAX_SOURCE_BYTES + 1)), "The document's source has 4097 bytes; 4096 are allowed."),
+        (deliver(tenant="ä" * MAX_TENANT_BYTES), "The document's tenant has 512 bytes; 256 are allowed."),
+        (
+            deliver(key="k" * (MAX_DOCUMENT_ID_BYTES + 1)),
+            "The document's document ID has 1025 bytes; 1024 are allowed.",
+        ),
+    ],
+)
+async def test_a_document_that_cannot_be_stored_is_rejected_in_a_sentence(
+    stage: ChunkingStage, delivery: Delivery[DocumentSubmitted | DocumentWithdrawn], sentence: str
+) -> None:
+    outcome = await stage.handle(delivery)
+    assert isinstance(outcome, RejectedError)
+    assert (outcome.code, str(outcome)) == ("bad_document", sentence)
+
+
+async def test_markdown_goes_by_its_source(stage: ChunkingStage) -> None:
+    text = "a b\n# f\n\ng h"
+    plain = chunked(await stage.handle(deliver(text, source="notes.txt")))
+    markdown = chunked(await stage.handle(deliver(text, source="notes.MD")))
+    assert [chunk.text for chunk in plain.chunks] == ["a b\n# f", "g h"]
+    assert [chunk.text for chunk in markdown.chunks] == ["a b", "# f\n\ng h"]
