@@ -121,6 +121,7 @@ class Supervisor:
                 # Read, or asyncio would complain about a failure that nobody has seen.
                 if not process.first_ready.cancel() and not process.first_ready.cancelled():
                     process.first_ready.exception()
+        self._report("all processes have ended")
 
     def _changed(self) -> None:
         states = [process.state for group in self._groups for process in group]

@@ -5,6 +5,7 @@ FAKE_PIDS is the folder for the numbers. FAKE_READY=0 never becomes ready.
 
 import json
 import os
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -28,12 +29,20 @@ def main() -> None:
     server = HTTPServer(("127.0.0.1", int(os.environ[port])), Page)
     sys.stdout.write(f"INFO {sys.argv[-1]} began\n")
     sys.stdout.flush()
-    # Whole at once: who waits for the file reads it.
-    number = Path(os.environ["FAKE_PIDS"]) / f"{os.environ[port]}.{sys.argv[-1]}"
-    partial = number.with_suffix(".partial")
-    partial.write_text(str(os.getpid()))
-    partial.replace(number)
+    write_number(f"{os.environ[port]}.{sys.argv[-1]}", os.getpid())
+    if sys.argv[-1] == "generation":
+        # As an engine does: a process that would outlive its parent.
+        child = subprocess.Popen(["sleep", "3600"])  # noqa: S607
+        write_number(f"{os.environ[port]}.engine", child.pid)
     server.serve_forever()
+
+
+def write_number(name: str, number: int) -> None:
+    """Whole at once: who waits for the file reads it."""
+    file = Path(os.environ["FAKE_PIDS"]) / name
+    partial = file.with_suffix(".partial")
+    partial.write_text(str(number))
+    partial.replace(file)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from tests.fixtures.servers import free_ports
 
 PROGRAM = Path(__file__).with_name("fake_stack.py")
 PROCESSES = 12
+# Two of them start a process of their own.
+ALL_PROCESSES = PROCESSES + 2
 DEADLINE_S = 30.0
 
 
@@ -117,10 +119,11 @@ def test_interrupted_while_it_starts(tmp_path: Path, workers: int) -> None:
 def test_killed_it_takes_its_workers_along_and_can_begin_again(tmp_path: Path) -> None:
     with stack(tmp_path) as first:
         first.read_until("all ready")
+        pids = first.worker_pids(ALL_PROCESSES)
         first.process.kill()
         first.process.wait()
         assert read_state(first.data_dir) is None
-        for pid in first.worker_pids(PROCESSES):
+        for pid in pids:
             wait_until_gone(pid)
         with stack(tmp_path, first.first_port) as second:
             second.read_until("all ready")
