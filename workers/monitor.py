@@ -4,6 +4,7 @@ It only watches. Faust reads uncommitted records and may read one twice, so noth
 """
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from workers.timelines import WATCHED, Timelines, see
 log = structlog.get_logger(__name__)
 
 STAGE = "monitor"
+_STOP_TIMEOUT_S = 5.0
 
 
 class MonitorDiedError(Exception):
@@ -39,7 +41,16 @@ async def run_monitor(kafka: KafkaSettings, names: Namespace, settings: MonitorS
         OSError: the port is taken.
     """
     async with stop_on_signals() as stop:
-        await Monitor(kafka, names, settings, data_dir).run(stop)
+        monitor = Monitor(kafka, names, settings, data_dir)
+        try:
+            await monitor.run(stop)
+        except MonitorDiedError as error:
+            if monitor.hung:
+                log.error(str(error), stage=STAGE)  # noqa: TRY400 - one sentence, no traceback
+                os._exit(1)
+            raise
+        if monitor.hung:
+            os._exit(0)
 
 
 class Monitor:
@@ -56,6 +67,8 @@ class Monitor:
         self._app: Any = None
         self.port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ready = asyncio.Event()
+        # Faust would not stop: its threads and tasks are still there, and only the end of the process ends them.
+        self.hung = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. ``port`` is known first; ``ready`` is set once records are read."""
@@ -99,9 +112,20 @@ class Monitor:
             log.info("ready", stage=STAGE)
             await app.wait_until_stopped()
         finally:
-            await app.stop()
+            await self._stop()
         msg = f"the monitor's stream ended: {app.crash_reason or 'without a reason'}"
         raise MonitorDiedError(msg) from app.crash_reason
+
+    async def _stop(self) -> None:
+        stopping = asyncio.ensure_future(self._app.stop())
+        # Not cancelled when the time is up: Faust takes a cancelled task for a crashed one and starts it again.
+        await asyncio.wait({stopping}, timeout=_STOP_TIMEOUT_S)
+        if stopping.done():
+            stopping.result()
+        else:
+            # Faust wants to commit and to leave the group first, however long Kafka is away.
+            log.warning("Kafka does not answer; stopping without taking leave", stage=STAGE)
+            self.hung = True
 
     def _take(self, record: Incoming, spec: TopicSpec) -> None:
         self._records += 1
