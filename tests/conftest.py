@@ -1,3 +1,3 @@
 """What all tests may use."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.pipeline", "tests.fixtures.engines"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.pipeline", "tests.fixtures.engines", "tests.fixtures.stack"]
