@@ -69,8 +69,11 @@ def install(accel: Accel, environ: Mapping[str, str], report: Callable[[str], No
             preflight.check_ports(preflight.read_settings(SETTINGS_FILE), environ)
         needed = int(accel.disk_gib * preflight.GIB) - preflight.size_of(VENV)
         preflight.check_disk((VENV, _uv_cache(environ)), max(needed, preflight.GIB))
-        _prepare_venv(environ, report)
+        half_done = _prepare_venv(environ, report)
         uv = prepare_uv(environ, report)
+        if half_done:
+            # A uv that was stopped leaves what it was unpacking, gigabytes in the worst case.
+            run([uv, "cache", "prune", "--quiet"], environ, ROOT, what="clearing uv's cache of half done work")
         _sync(uv, accel, environ, report)
         STAMP.write_text(stamp_of(accel), encoding="utf-8")
 
@@ -113,15 +116,20 @@ def uv_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[st
     return {**patience, **environ, **options.environ}, options.flags
 
 
-def _prepare_venv(environ: Mapping[str, str], report: Callable[[str], None]) -> None:
-    """Keep a finished environment, for uv brings it up to date; make anew one that is half done or was moved."""
+def _prepare_venv(environ: Mapping[str, str], report: Callable[[str], None]) -> bool:
+    """Keep a finished environment, for uv brings it up to date; make anew one that is half done or was moved.
+
+    True if there was one that had to go.
+    """
     if STAMP.is_file() and STAMP.read_text(encoding="utf-8").startswith(f"{ROOT}\n") and _runs(VENV):
         STAMP.unlink()
-        return
-    if VENV.exists():
+        return False
+    there = VENV.exists()
+    if there:
         report("making .venv anew: no set-up of this folder finished it (what was downloaded is kept)")
         shutil.rmtree(VENV)
     run([sys.executable, "-m", "venv", "--without-pip", VENV], environ, ROOT, what="making the virtual environment")
+    return there
 
 
 def _sync(uv: Path, accel: Accel, environ: Mapping[str, str], report: Callable[[str], None]) -> None:

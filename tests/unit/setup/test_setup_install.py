@@ -93,7 +93,12 @@ def test_an_interrupted_run_is_repaired_by_the_next(commands: Commands, accel: A
     commands.failing = ""
     commands.ran.clear()
     set_up(accel)
-    assert commands.ran == ["making the virtual environment", "installing packages", "installing ragline itself"]
+    assert commands.ran == [
+        "making the virtual environment",
+        "clearing uv's cache of half done work",
+        "installing packages",
+        "installing ragline itself",
+    ]
     assert not half.exists()
     assert is_installed(accel)
 
