@@ -18,7 +18,12 @@ class EmbedderSettings(BaseModel):
     dimensions: int = Field(384, gt=0, description="Length of the model's vectors, as the collection holds them.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     batch_size: int = Field(32, gt=0, description="Texts per forward pass.")
-    threads: int = Field(0, ge=0, description="CPU threads of a forward pass; 0 leaves the number to torch.")
+    threads: int = Field(
+        1,
+        ge=0,
+        description="CPU threads of a forward pass; on shared cores more workers gain more than more threads. "
+        "0 leaves the number to torch.",
+    )
 
 
 class Embedder(Protocol):

@@ -14,7 +14,7 @@ from schemas.values import FloatArray
 
 
 class SentenceTransformersEmbedder:
-    """Runs the model in a thread of its own, one call after the other: torch uses all cores for each."""
+    """Runs the model in a thread of its own, one call after the other."""
 
     def __init__(self, settings: EmbedderSettings) -> None:
         self._settings = settings
