@@ -36,6 +36,7 @@ class IndexingStage:
         self._store = store
         self._dimensions = dimensions
         self._written = asyncio.Event()
+        self._unflushed = False
         self._flusher: asyncio.Task[None] | None = None
 
     @property
@@ -67,7 +68,7 @@ class IndexingStage:
             self._flusher.cancel()
             await asyncio.wait([self._flusher])
             self._flusher = None
-            if self._written.is_set():
+            if self._unflushed:
                 await self._flush()
         await self._store.close()
 
@@ -97,6 +98,7 @@ class IndexingStage:
         except BackendRejectedError as error:
             return PoisonError("vector_store_rejected", str(error))
         if replaced.added or replaced.removed:
+            self._unflushed = True
             self._written.set()
         indexed = DocumentIndexed(
             document_id=event.document_id,
@@ -118,11 +120,13 @@ class IndexingStage:
             await self._flush()
 
     async def _flush(self) -> None:
+        self._unflushed = False
         try:
             await self._store.flush()
         except BackendUnavailableError as error:
             # The rows are stored and found all the same, only more slowly.
             log.warning("the vector store did not flush, trying again", error=str(error))
+            self._unflushed = True
             self._written.set()
         except BackendRejectedError as error:
             log.warning("the vector store did not flush", error=str(error))
