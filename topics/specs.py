@@ -20,8 +20,8 @@ class TopicSpec:
     """A topic as it should be.
 
     ``retention_ms`` -1 keeps records for ever; ``max_message_bytes`` bounds one record batch;
-    ``partitions`` None takes the setting, which bounds how far the consuming stages scale. With ``once_per_key`` only the
-    first record of a key counts: a later one is a duplicate.
+    ``partitions`` None takes the setting, which bounds how far the consuming stages scale. With ``once_per_key`` only
+    the first record of a key counts: a later one is a duplicate.
     """
 
     name: str
