@@ -31,10 +31,10 @@ demo: setup
 	@$(BIN)/ragline demo $(if $(ONCE),--once)
 
 test: setup lint
-	@$(BIN)/pytest -ra
+	@$(BIN)/pytest
 
 test-fast: lint
-	@$(BIN)/pytest -ra -m 'not servers and not models' tests/unit tests/contract
+	@$(BIN)/pytest -m 'not servers and not models' tests/unit tests/contract
 
 lint: env
 	@$(BIN)/ruff check .
