@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         if self.runtime.heartbeat_interval_ms * 3 > self.runtime.session_timeout_ms:
             msg = "runtime.heartbeat_interval_ms must be at most a third of runtime.session_timeout_ms"
             raise ValueError(msg)
+        if self.runtime.transaction_timeout_ms >= self.runtime.session_timeout_ms:
+            msg = "runtime.transaction_timeout_ms must be less than runtime.session_timeout_ms"
+            raise ValueError(msg)
         if self.prompt.max_prompt_tokens >= self.engine.max_model_len:
             msg = "prompt.max_prompt_tokens must leave room for an answer within engine.max_model_len"
             raise ValueError(msg)

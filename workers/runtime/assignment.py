@@ -70,7 +70,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             partition = self.partitions.pop(tp)
             partition.lose()
             self._on_lost(partition)
+            await self._guarantee.close(tp)
         new = assigned - self.partitions.keys()
+        # First nobody else can commit, then the position is read.
+        await asyncio.gather(*[self._guarantee.open(tp) for tp in new])
         # aiokafka's public `committed` leaves out the metadata.
         commits = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
         beginnings = await self._consumer.beginning_offsets(list(new)) if new else {}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -23,16 +23,43 @@ from workers.runtime.stage import PoisonError
 
 log = structlog.get_logger(__name__)
 
-_RESEND_WAIT_S = 1.0
+RESEND_WAIT_S = 1.0
+
+
+class LostPartitionError(Exception):
+    """The partition belongs to another worker now: what this one did on it counts for nothing."""
+
+
+Undelivered: TypeAlias = PoisonError | LostPartitionError | None
 
 
 class Guarantee(Protocol):
-    """Makes completions durable."""
+    """Makes completions durable. ``dirty`` is set when there is progress to commit."""
 
-    async def deliver(self, completions: Sequence[Completion]) -> list[PoisonError | None]:
+    @property
+    def dirty(self) -> asyncio.Event: ...
+
+    async def start(self) -> None:
+        """Connect; raises ``KafkaError`` while that is not possible."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of connections."""
+        ...
+
+    async def open(self, tp: TopicPartition) -> None:
+        """A partition is ours now; whoever had it can no longer commit. Comes before its position is read."""
+        ...
+
+    async def close(self, tp: TopicPartition) -> None:
+        """A partition is no longer ours."""
+        ...
+
+    async def deliver(self, completions: Sequence[Completion]) -> list[Undelivered]:
         """Produce the records of each completion, and count it as done once they are safe.
 
-        Gives, per completion, why its records can never be produced, or None. Returns only when that is known.
+        Gives, per completion, None or why not: a ``PoisonError`` when its records can never be produced, a
+        ``LostPartitionError`` when the work is somebody else's now. Returns only when that is known.
         """
         ...
 
@@ -53,13 +80,36 @@ class AtLeastOnce:
         self._metrics = metrics
         self.dirty = asyncio.Event()
 
-    async def deliver(self, completions: Sequence[Completion]) -> list[PoisonError | None]:
-        errors = await asyncio.gather(*[self._produce(completion.records) for completion in completions])
-        for completion, error in zip(completions, errors, strict=True):
-            if error is None:
-                self._metrics.produced.inc(len(completion.records))
-                completion.job.partition.progress.finish(completion.job.record.origin.offset)
-        self.dirty.set()
+    async def start(self) -> None:
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def open(self, tp: TopicPartition) -> None:
+        """Nothing keeps the owner before from committing but the group itself."""
+
+    async def close(self, tp: TopicPartition) -> None:
+        """Nothing is held per partition."""
+
+    async def deliver(self, completions: Sequence[Completion]) -> list[Undelivered]:
+        errors: list[Undelivered] = [None] * len(completions)
+        unsent = list(range(len(completions)))
+        while unsent:
+            results = await send_all(self._producer, [completions[index].records for index in unsent])
+            again = []
+            for index, failures in zip(unsent, results, strict=True):
+                errors[index] = too_large(completions[index], failures)
+                if errors[index] is None and failures:
+                    raise_unless_passing(failures)
+                    again.append(index)
+                elif errors[index] is None:
+                    self._metrics.produced.inc(len(completions[index].records))
+                    completions[index].job.partition.progress.finish(completions[index].job.record.origin.offset)
+            unsent = again
+            self.dirty.set()
+            if unsent:
+                await asyncio.sleep(RESEND_WAIT_S)
         return errors
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
@@ -78,32 +128,39 @@ class AtLeastOnce:
         for partition, position in changed.items():
             partition.committed = position
 
-    async def _produce(self, records: Sequence[Outgoing]) -> PoisonError | None:
-        unsent = list(records)
-        while unsent:
-            results = await asyncio.gather(*[self._send(record) for record in unsent], return_exceptions=True)
-            failed: list[Outgoing] = []
-            for record, result in zip(unsent, results, strict=True):
-                if isinstance(result, (MessageSizeTooLargeError, RecordListTooLargeError)):
-                    size = len(record.value or b"")
-                    msg = f"the record for {record.topic} has {size} bytes, more than the topic takes"
-                    return PoisonError("output_too_large", msg)
-                if isinstance(result, KafkaError) and _passing(result):
-                    log.warning(
-                        "not produced yet, trying again", topic=record.topic, reason=str(result) or repr(result)
-                    )
-                    failed.append(record)
-                elif isinstance(result, BaseException):
-                    raise result
-            unsent = failed
-            if unsent:
-                await asyncio.sleep(_RESEND_WAIT_S)
+
+async def send_all(producer: AIOKafkaProducer, groups: Sequence[Sequence[Outgoing]]) -> list[list[BaseException]]:
+    """Send groups of records in order and wait for every acknowledgement; gives each group's failures."""
+    sent: list[list[asyncio.Future[object]]] = []
+    failures: list[list[BaseException]] = []
+    for group in groups:
+        acks: list[asyncio.Future[object]] = []
+        failed: list[BaseException] = []
+        for record in group:
+            try:
+                acks.append(await producer.send(record.topic, record.value, key=record.key, headers=record.headers))
+            except KafkaError as error:
+                failed.append(error)
+        sent.append(acks)
+        failures.append(failed)
+    for acks, failed in zip(sent, failures, strict=True):
+        results = await asyncio.gather(*acks, return_exceptions=True)
+        failed += [result for result in results if isinstance(result, BaseException)]
+    return failures
+
+
+def too_large(completion: Completion, failures: Sequence[BaseException]) -> PoisonError | None:
+    """Why the completion's records can never be produced, if so."""
+    if not any(isinstance(failure, (MessageSizeTooLargeError, RecordListTooLargeError)) for failure in failures):
         return None
+    largest = max(completion.records, key=lambda record: len(record.value or b""))
+    size = len(largest.value or b"")
+    return PoisonError("output_too_large", f"the record for {largest.topic} has {size} bytes, more than it takes")
 
-    async def _send(self, record: Outgoing) -> None:
-        await self._producer.send_and_wait(record.topic, record.value, key=record.key, headers=record.headers)
 
-
-def _passing(error: KafkaError) -> bool:
-    """Whether sending again may work: aiokafka marks most such errors, but not its own time-out."""
-    return bool(error.retriable) or isinstance(error, KafkaTimeoutError)
+def raise_unless_passing(failures: Sequence[BaseException]) -> None:
+    """Raise the first failure that sending again cannot mend; aiokafka marks those, but not its own time-out."""
+    for failure in failures:
+        if not (isinstance(failure, KafkaTimeoutError) or (isinstance(failure, KafkaError) and failure.retriable)):
+            raise failure
+    log.warning("not produced yet, trying again", reason=str(failures[0]) or repr(failures[0]))

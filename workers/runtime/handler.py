@@ -224,7 +224,7 @@ class Handler:
         for completion, error in zip(completions, errors, strict=True):
             if error is None:
                 self._finish(completion.job)
-            else:
+            elif isinstance(error, PoisonError):
                 self._note(completion.job, error, retry.GiveUp(error, dead_letter=True))
                 failed.append(await self._fail(completion.job, error, dead_letter=True))
         await self._deliver(failed)

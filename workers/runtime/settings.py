@@ -10,7 +10,9 @@ class RuntimeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    guarantee: Literal["at_least_once"] = Field("at_least_once", description="Delivery guarantee.")
+    guarantee: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once", description="Delivery guarantee, in Kafka Streams' words."
+    )
     session_timeout_ms: int = Field(10_000, ge=1_000, description="Silence after which a worker loses its partitions.")
     heartbeat_interval_ms: int = Field(3_000, gt=0, description="Time between heartbeats.")
     max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
@@ -19,6 +21,9 @@ class RuntimeSettings(BaseModel):
         128, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."
     )
     commit_interval_ms: int = Field(200, gt=0, description="Longest wait of a finished record for its commit.")
+    transaction_timeout_ms: int = Field(
+        8_000, gt=0, description="Age at which the broker aborts a transaction; less than the session timeout."
+    )
     max_attempts: int = Field(5, gt=0, description="Attempts at a record before it becomes a dead letter.")
     backoff_initial_ms: int = Field(200, gt=0, description="First wait before a retry; doubles, with full jitter.")
     backoff_max_ms: int = Field(10_000, gt=0, description="Longest wait before a retry.")

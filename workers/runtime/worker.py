@@ -18,7 +18,8 @@ from backends.kafka import KafkaSettings
 from topics.names import Namespace
 from topics.specs import DEAD_LETTERS_HEADROOM_BYTES, TOPICS
 from workers.runtime.assignment import Assignment
-from workers.runtime.guarantee import AtLeastOnce
+from workers.runtime.exactly_once import ExactlyOnce
+from workers.runtime.guarantee import AtLeastOnce, Guarantee
 from workers.runtime.handler import Handler
 from workers.runtime.http import status_page
 from workers.runtime.intake import Intake
@@ -54,14 +55,8 @@ class Worker:
         self._tracing = Tracing(stage.name)
         self._backlog = Backlog()
         self._consumer = self._make_consumer()
-        self._producer = AIOKafkaProducer(
-            **kafka.client_options(),
-            client_id=f"ragline-{stage.name}",
-            enable_idempotence=True,
-            max_request_size=_LARGEST_RECORD,
-        )
-        self._guarantee = AtLeastOnce(self._producer, self._consumer, self._metrics)
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._guarantee = self._make_guarantee()
         self._assignment = Assignment(
             self._consumer, self._guarantee, settings, self._history, self._metrics, self._backlog.drop, self._die
         )
@@ -88,9 +83,9 @@ class Worker:
             if not await self._until(stop, self._stage.start()):
                 return
             stack.push_async_callback(self._stage.stop)
-            if not await self._until(stop, self._connect(self._producer.start)):
+            if not await self._until(stop, self._connect(self._guarantee.start)):
                 return
-            stack.push_async_callback(self._producer.stop)
+            stack.push_async_callback(self._guarantee.stop)
             if not await self._until(stop, self._connect(self._consumer.start)):
                 return
             stack.push_async_callback(self._consumer.stop)
@@ -217,6 +212,22 @@ class Worker:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
             max_poll_interval_ms=settings.max_poll_interval_ms,
+        )
+
+    def _make_guarantee(self) -> Guarantee:
+        if self._settings.guarantee == "exactly_once":
+            group = self._names.group(self._stage.name)
+            return ExactlyOnce(group, self._make_producer, self._metrics, self._die)
+        return AtLeastOnce(self._make_producer(None), self._consumer, self._metrics)
+
+    def _make_producer(self, transactional_id: str | None) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **self._kafka.client_options(),
+            client_id=f"ragline-{self._stage.name}",
+            enable_idempotence=True,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=self._settings.transaction_timeout_ms,
+            max_request_size=_LARGEST_RECORD,
         )
 
     def _history(self, topic: str) -> int:
