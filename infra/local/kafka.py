@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.local.folders import whole_folder
@@ -42,7 +42,8 @@ rootLogger.appenderRef.console.ref = console
 class KafkaNode:
     """One node of a cluster. ``voters`` are all its nodes' controllers by node ID, this one's too, as host:port.
 
-    ``folder`` is the node's own. ``replication`` is the number of copies of Kafka's internal topics.
+    ``folder`` is the node's own. ``replication`` is the number of copies of Kafka's internal topics; one of them may be
+    away. ``overrides`` are properties that differ from ``properties``.
     """
 
     node_id: int
@@ -52,6 +53,7 @@ class KafkaNode:
     controller_port: int
     voters: Mapping[int, str]
     replication: int
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def single_node(folder: Path, host: str, port: int, controller_port: int) -> KafkaNode:
@@ -141,11 +143,13 @@ def properties(node: KafkaNode) -> dict[str, str]:
         "offsets.topic.replication.factor": str(node.replication),
         "transaction.state.log.replication.factor": str(node.replication),
         "transaction.state.log.min.isr": str(max(1, node.replication - 1)),
+        "min.insync.replicas": str(max(1, node.replication - 1)),
         # Few partitions: each costs files and start-up time, and there are a dozen groups.
         "offsets.topic.num.partitions": "8",
         "transaction.state.log.num.partitions": "8",
         "group.initial.rebalance.delay.ms": "0",
         "log.cleaner.dedupe.buffer.size": str(16 * MIB),
+        **node.overrides,
     }
 
 

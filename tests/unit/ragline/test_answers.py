@@ -54,7 +54,7 @@ def test_the_terminal_entry_ends_it() -> None:
 
 
 def test_a_failure_raises_with_its_code() -> None:
-    with pytest.raises(RequestError, match="It is empty.") as caught:
+    with pytest.raises(RequestError, match="It is empty") as caught:
         conclude(RequestFailed(request_id="r", stage="query", code="empty_question", message="It is empty."), ())
     assert caught.value.code == "empty_question"
 
