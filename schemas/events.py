@@ -312,6 +312,44 @@ class DocumentFailed(DocumentStageEvent):
     message: str
 
 
+# --- a dead letter ----------------------------------------------------------------------------------------
+
+
+class DeadLetterEvent(Event):
+    """Base of what is said of a dead letter. ``letter_id`` is the same for the same failure of the same record.
+
+    ``topic``, ``partition`` and ``offset`` are the dead letter's place; ``record_key`` is the request or document ID.
+    """
+
+    letter_id: str
+    topic: str
+    partition: Count
+    offset: Count
+    record_key: str
+    by: str
+    at: Moment
+
+    @property
+    def key(self) -> str:
+        return self.letter_id
+
+
+class DeadLetterRedriven(DeadLetterEvent):
+    """The dead letter was put back into its topic, the ``redrives``-th time for its request or document."""
+
+    TYPE = "ragline.dead_letter.redriven.v1"
+
+    redrives: Positive
+
+
+class DeadLetterDropped(DeadLetterEvent):
+    """Nobody will do anything about the dead letter."""
+
+    TYPE = "ragline.dead_letter.dropped.v1"
+
+    reason: str | None = None
+
+
 EVENTS: tuple[type[Event], ...] = (
     QueryAsked,
     QueryAccepted,
@@ -329,5 +367,7 @@ EVENTS: tuple[type[Event], ...] = (
     ChunksEmbedded,
     DocumentIndexed,
     DocumentFailed,
+    DeadLetterRedriven,
+    DeadLetterDropped,
 )
 EVENT_BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}

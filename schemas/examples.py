@@ -1,6 +1,7 @@
 """One example of every event, as the schemas show them and as the golden files began."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,15 @@ _PASSAGE = Passage(
     score=0.75,
 )
 _SOURCE = Source(number=1, passage=_PASSAGE)
+_LETTER: dict[str, Any] = {
+    "letter_id": "0b8f1a52c7d94e6f8a3b5c1d2e4f6071",
+    "topic": "rag.queries.dead-letters",
+    "partition": 3,
+    "offset": 7,
+    "record_key": _REQUEST,
+    "by": "ana@ops",
+    "at": _DEADLINE,
+}
 
 EXAMPLES: tuple[Event, ...] = (
     events.QueryAsked(question=_QUERY.question),
@@ -112,6 +122,8 @@ EXAMPLES: tuple[Event, ...] = (
         code="document_too_long",
         message="the document has 4000000 characters; at most 3000000 are allowed",
     ),
+    events.DeadLetterRedriven(**_LETTER, redrives=1),
+    events.DeadLetterDropped(**_LETTER, reason="the question was a test"),
 )
 EXAMPLE_BY_TYPE: dict[str, Event] = {example.TYPE: example for example in EXAMPLES}
 

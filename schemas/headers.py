@@ -18,8 +18,12 @@ from schemas.values import MAX_INTEGER, in_utc
 CONTENT_TYPE = "application/json"
 # A request passes five stages, each a few times at most: what is longer was not written by ragline.
 MAX_STAGE_TIMES = 256
-_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+# Attempts and redrives count from 1.
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _OFFSET = re.compile(r"[0-9]{1,18}")
+
+REDRIVES = "ragline_redrives"
+REDRIVEN_FOR = "ragline_redriven_for"
 
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
 
@@ -51,7 +55,11 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What a record's headers say. Every field may be missing on a record of a plain producer."""
+    """What a record's headers say. Every field may be missing on a record of a plain producer.
+
+    ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
+    stage that failed, on the redriven record alone: to the topic's other readers it is old.
+    """
 
     id: str | None = None
     type: str | None = None
@@ -65,6 +73,8 @@ class Headers:
     attempt: int = 1
     origin: Origin | None = None
     timeline: tuple[StageTime, ...] = field(default=())
+    redrives: int = 0
+    redriven_for: str | None = None
 
     @classmethod
     def decode(cls, raw: Iterable[tuple[str, bytes | None]]) -> Self:
@@ -80,9 +90,11 @@ class Headers:
             tracestate=text.get("tracestate"),
             tenant=text.get("ragline_tenant"),
             deadline_at=_time(text.get("ragline_deadline")),
-            attempt=_attempt(text.get("ragline_attempt")),
+            attempt=_count(text.get("ragline_attempt"), 1),
             origin=_origin(text),
             timeline=_timeline(text.get("ragline_timeline")),
+            redrives=_count(text.get(REDRIVES), 0),
+            redriven_for=text.get(REDRIVEN_FOR),
         )
 
     def encode(self) -> list[tuple[str, bytes]]:
@@ -100,6 +112,8 @@ class Headers:
             "ragline_tenant": self.tenant,
             "ragline_deadline": self.deadline_at.isoformat() if self.deadline_at else None,
             "ragline_attempt": str(self.attempt),
+            REDRIVES: str(self.redrives) if self.redrives else None,
+            REDRIVEN_FOR: self.redriven_for,
         }
         if self.origin:
             text["ragline_source_topic"] = self.origin.topic
@@ -129,8 +143,8 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-def _attempt(text: str | None) -> int:
-    return int(text) if text and _ATTEMPT.fullmatch(text) else 1
+def _count(text: str | None, otherwise: int) -> int:
+    return int(text) if text and _COUNT.fullmatch(text) else otherwise
 
 
 def _origin(text: dict[str, str]) -> Origin | None:

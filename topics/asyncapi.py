@@ -14,7 +14,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from schemas.codec import encode
-from schemas.events import EVENTS, DocumentStageEvent, DocumentSubmitted, DocumentWithdrawn, Event
+from schemas.events import (
+    EVENTS,
+    DeadLetterEvent,
+    DocumentStageEvent,
+    DocumentSubmitted,
+    DocumentWithdrawn,
+    Event,
+)
 from schemas.examples import EXAMPLE_BY_TYPE, example_headers
 from schemas.export import dump, headers_schema
 from topics.plan import wanted_configs
@@ -98,9 +105,7 @@ def _event_message(kind: type[Event], refs: dict[type[BaseModel], dict[str, Any]
         "contentType": "application/json",
         "payload": refs.get(kind, {"type": "null"}),
         "traits": [{"$ref": "#/components/messageTraits/recordHeaders"}],
-        "bindings": {
-            "kafka": {"key": _key(of_document=issubclass(kind, _OF_DOCUMENT)), "bindingVersion": _KAFKA_BINDING}
-        },
+        "bindings": {"kafka": {"key": _key(kind), "bindingVersion": _KAFKA_BINDING}},
         "examples": [{"headers": headers, "payload": None if value is None else orjson.loads(value)}],
     }
 
@@ -185,8 +190,13 @@ def _servers(*, with_websocket: bool) -> dict[str, Any]:
     return {"kafka": kafka} | ({"bridge": bridge} if with_websocket else {})
 
 
-def _key(*, of_document: bool) -> dict[str, Any]:
-    return {"type": "string", "description": "The document ID." if of_document else "The request ID."}
+def _key(kind: type[Event]) -> dict[str, Any]:
+    subject = "request"
+    if issubclass(kind, _OF_DOCUMENT):
+        subject = "document"
+    elif issubclass(kind, DeadLetterEvent):
+        subject = "dead letter's"
+    return {"type": "string", "description": f"The {subject} ID."}
 
 
 def _channel_id(spec: TopicSpec) -> str:

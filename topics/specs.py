@@ -58,6 +58,15 @@ CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_mess
 CHUNKS_EMBEDDED = TopicSpec(
     "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB
 )
+# One record per dead letter that was redriven or dropped: what is told here must outlive the letter.
+DEAD_LETTERS_AUDIT = TopicSpec(
+    "rag.dead-letters.audit",
+    "operator",
+    (events.DeadLetterRedriven, events.DeadLetterDropped),
+    retention_ms=-1,
+    cleanup_policy="compact",
+    partitions=1,
+)
 DOCUMENTS_INDEXED = TopicSpec("rag.documents.indexed", "indexing", (events.DocumentIndexed, events.DocumentFailed))
 
 TOPICS: tuple[TopicSpec, ...] = (
@@ -72,6 +81,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     CHUNKS,
     CHUNKS_EMBEDDED,
     DOCUMENTS_INDEXED,
+    DEAD_LETTERS_AUDIT,
 )
 TOPIC_BY_NAME: dict[str, TopicSpec] = {spec.name: spec for spec in TOPICS}
 TOPIC_OF_EVENT: dict[type[Event], TopicSpec] = {kind: spec for spec in TOPICS for kind in spec.events}
@@ -83,6 +93,7 @@ CONSUMED: tuple[TopicSpec, ...] = (
     QUERIES_EMBEDDED,
     PASSAGES_RETRIEVED,
     PROMPTS_BUILT,
+    ANSWERS,
     DOCUMENTS,
     CHUNKS,
     CHUNKS_EMBEDDED,

@@ -81,7 +81,7 @@ def test_it_has_every_part_of_ragline(services: dict[str, dict[str, Any]]) -> No
 
 
 def test_every_stage_has_a_worker(services: dict[str, dict[str, Any]]) -> None:
-    owners = {spec.owner for spec in all_topics()} - {"upstream"} | {"projector"}
+    owners = {spec.owner for spec in all_topics()} - {"upstream", "operator"} | {"projector"}
     stages = {command_of(services[name])[1] for name in WORKERS}
     assert all(command_of(services[name])[0] == "worker" for name in WORKERS)
     assert stages == owners

@@ -24,10 +24,13 @@ ANY_HEADERS = st.builds(
     attempt=st.integers(1, 999_999_999),
     origin=st.none() | st.builds(Origin, TEXT, st.integers(0, 10**6), st.integers(0, 10**18 - 1)),
     timeline=st.lists(st.builds(StageTime, TEXT, NUMBERS, NUMBERS, NUMBERS), max_size=6).map(tuple),
+    redrives=st.integers(0, 999_999_999),
+    redriven_for=st.none() | TEXT,
 )
 NAMES = [name for name, _ in Headers("i", "t", "s", datetime.now(UTC), origin=Origin("t", 0, 0)).encode()] + [
     "ragline_timeline",
     "ragline_deadline",
+    "ragline_redrives",
     "x",
 ]
 
@@ -45,6 +48,7 @@ def test_headers_of_any_kind_are_read_and_written_again(raw: list[tuple[str, byt
 
 HOSTILE = {
     "ragline_attempt": ["0", "-1", "1e3", "\uff19", "1_0", " 1", "9" * 10_000, "true", ""],
+    "ragline_redrives": ["0", "-1", "\uff19", "9" * 10_000, "many", ""],
     "ragline_source_offset": ["-1", "\uff19", "9" * 10_000, "1.0", ""],
     "ce_time": [
         "yesterday",
