@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
 from ragline.ingest import IngestError
 from ragline.settings import Settings, SettingsError, load
@@ -176,13 +177,16 @@ def ingest(
     from ragline.terminal import IngestProgress, print_summary
 
     settings = _settings(context).with_local_addresses()
+    with _one_sentence():
+        # Here, for inside the event loop Ctrl-C would not end the wait for standard input.
+        documents = read_all(paths, prefix)
 
     async def run() -> bool:
         with IngestProgress() as progress:
             summary = await submit(
                 settings.kafka,
                 settings.names,
-                read_all(paths, prefix),
+                documents,
                 tenant=tenant,
                 report=progress,
                 timeout_s=timeout_s,
@@ -276,7 +280,10 @@ def _one_sentence() -> Iterator[None]:
     from infra.local.report import LocalStackError
     from ragline.corpus import CorpusError
 
-    known = (SettingsError, RequestError, ConnectionError, TopicsError, IngestError, CorpusError, LocalStackError)
+    known = (
+        *(SettingsError, RequestError, ConnectionError, TopicsError, IngestError, CorpusError, LocalStackError),
+        BackendRejectedError,
+    )
     try:
         yield
     except known as error:

@@ -10,7 +10,7 @@ from ragline.terminal import OUT, IngestProgress, fail, print_summary
 QUESTIONS = (
     "What does the yield expression do?",
     "What is the difference between the break and continue statements?",
-    "How do I define a class in Python?",
+    "What is a lambda expression?",
 )
 
 

@@ -63,8 +63,7 @@ class GenerationStage:
 
     async def handle(self, delivery: Delivery[PromptBuilt]) -> Outcome:
         event = delivery.event
-        deadlines = [at for at in (event.expires_at, delivery.headers.deadline_at) if at is not None]
-        deadline = min(deadlines) if deadlines else None
+        deadline = delivery.deadline_at
         seconds_left = (deadline - self._now()).total_seconds() if deadline else None
         limit = asyncio.timeout(seconds_left)
         try:

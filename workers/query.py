@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAccepted, QueryAsked, RequestExpired
+from schemas.headers import Headers
 from schemas.values import QueryOptions, Sampling
 from topics.specs import QUERIES, TopicSpec
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
@@ -66,7 +67,7 @@ class QueryStage:
             tenant = asked.tenant or delivery.headers.tenant or self._settings.default_tenant
             options = self._options(asked, self._tenant(tenant))
             asked_at = delivery.headers.time or delivery.timestamp
-            deadline = self._deadline(asked, self._tenant(tenant), asked_at, delivery.headers.deadline_at)
+            deadline = self._deadline(asked, self._tenant(tenant), asked_at, delivery.headers)
         except RejectedError as rejection:
             return rejection
         if deadline <= self._now():
@@ -122,9 +123,11 @@ class QueryStage:
             raise RejectedError("invalid_option", message) from error
 
     def _deadline(
-        self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, header: datetime | None
+        self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, headers: Headers
     ) -> datetime:
-        """The earliest of what the question, the header and the settings say."""
+        """The earliest of what the question, the header and the settings say; after a redrive what that one says."""
+        if headers.redrives and headers.deadline_at is not None:
+            return headers.deadline_at
         timeout_ms = min(
             _first(asked.timeout_ms, tenant.timeout_ms, self._settings.timeout_ms),
             _first(tenant.timeout_ms, self._settings.timeout_ms),
@@ -134,7 +137,7 @@ class QueryStage:
         except OverflowError as error:
             message = f"The time of the question, {asked_at.isoformat()}, leaves no room for a deadline."
             raise RejectedError("invalid_option", message) from error
-        return min(moments + [moment for moment in (asked.deadline_at, header) if moment is not None])
+        return min(moments + [moment for moment in (asked.deadline_at, headers.deadline_at) if moment is not None])
 
 
 def normalise_question(text: str, max_chars: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -96,10 +97,12 @@ def _row(stage: str, found: Sequence[ProcessStatus] | None, group: GroupLag | No
 
 def render(shown: Sequence[Row]) -> Table:
     """The rows as a table for people."""
-    table = Table("stage")
+    # Narrow terminals cut the error, not the numbers.
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("stage", no_wrap=True, min_width=max((len(row.stage) for row in shown), default=0))
     for heading in ("processes", "members", "partitions", "lag", "in flight", "restarts"):
-        table.add_column(heading, justify="right")
-    table.add_column("last error")
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+    table.add_column("last error", overflow="fold")
     for row in shown:
         table.add_row(
             row.stage,

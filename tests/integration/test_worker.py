@@ -303,8 +303,8 @@ async def test_a_batch_shares_nothing_but_the_work(pipeline: Pipeline) -> None:
 
 async def test_a_stage_that_dies_ends_its_worker(pipeline: Pipeline) -> None:
     class Dying(Concurrent):
-        async def handle(self, delivery: Delivery[QueryAsked]) -> Outcome:
-            raise EngineDeadError("gone")
+        async def _handle(self, delivery: Delivery[QueryAsked]) -> Outcome:
+            raise EngineDeadError(f"gone at {delivery.key}")
 
     await ask(pipeline, "a", "a")
     worker = Worker(Dying(), pipeline.kafka, pipeline.names, RuntimeSettings())

@@ -10,7 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.headers import Origin
+from schemas.headers import REDRIVES, Origin
 from topics.specs import TopicSpec
 from workers.runtime.assignment import Assignment
 from workers.runtime.job import Backlog, Job
@@ -115,7 +115,13 @@ class Intake:
 
 
 def _identity(record: Incoming, spec: TopicSpec) -> str:
-    """What makes two records of a topic the same: the key where it may come once, else the event ID."""
-    if spec.once_per_key:
-        return (record.key or b"").decode("latin-1") or str(record.origin)
-    return next((value.decode("latin-1") for name, value in record.headers if name == "ce_id"), str(record.origin))
+    """What makes two records of a topic the same: the key where it may come once, else the event ID.
+
+    A redriven record is another than the one that failed.
+    """
+    headers = dict(record.headers)
+    name = record.key if spec.once_per_key else headers.get("ce_id")
+    if not name:
+        return str(record.origin)
+    redrives = headers.get(REDRIVES, b"")
+    return (name + b"\0" + redrives if redrives else name).decode("latin-1")

@@ -12,10 +12,11 @@ from schemas.events import (
     DocumentStageEvent,
     DocumentSubmitted,
     Event,
+    RequestCancelled,
     RequestExpired,
     RequestFailed,
 )
-from schemas.headers import Headers, Origin, RawHeaders, StageTime, derive_id
+from schemas.headers import REDRIVEN_FOR, Headers, Origin, RawHeaders, StageTime, derive_id
 from schemas.revision import document_revision
 from topics.names import Namespace
 from topics.specs import TOPIC_OF_EVENT, TopicSpec, dead_letters
@@ -74,10 +75,10 @@ def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
     return Delivery(key, event, headers, record.origin, record.timestamp, attempt)
 
 
-def deadline(delivery: Delivery[Event]) -> datetime | None:
-    """The earlier of what the event and the header say."""
-    moments = [moment for moment in (delivery.event.expires_at, delivery.headers.deadline_at) if moment is not None]
-    return min(moments, default=None)
+def is_for(record: Incoming, stage: str) -> bool:
+    """Whether the stage should handle the record: a redriven one is for the stage that failed, and no other reader."""
+    stages = [value for name, value in record.headers if name == REDRIVEN_FOR]
+    return not stages or stages[-1] == stage.encode()
 
 
 def _own_id(record: Incoming) -> str:
@@ -98,15 +99,17 @@ class Span:
 def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Namespace) -> list[Outgoing]:
     """The records for the events that follow from a record.
 
-    An output's ``ce_id`` is made from the input's, so that handling the input again gives the same ID.
+    An output's ``ce_id`` is made from the input's, so that handling the input again gives the same ID; a redrive is
+    meant to have another outcome, and gives another.
     """
     incoming = Headers.decode(record.headers)
     cause = incoming.id or _own_id(record)
+    redrives = (incoming.redrives,) if incoming.redrives else ()
     time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
     records = []
     for index, event in enumerate(events):
         headers = Headers(
-            id=derive_id(cause, span.stage, event.TYPE, index),
+            id=derive_id(cause, span.stage, event.TYPE, index, *redrives),
             type=event.TYPE,
             source=f"ragline/{span.stage}",
             time=datetime.fromtimestamp(span.finished_ms / 1000, UTC),
@@ -114,10 +117,11 @@ def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Names
             traceparent=span.traceparent or incoming.traceparent,
             tracestate=incoming.tracestate,
             tenant=event.tenant_id or incoming.tenant,
-            deadline_at=event.expires_at or incoming.deadline_at,
+            deadline_at=incoming.deadline_at if redrives else event.expires_at or incoming.deadline_at,
             attempt=span.attempt,
             origin=record.origin,
             timeline=(*incoming.timeline, time),
+            redrives=incoming.redrives,
         )
         topic = names.topic(TOPIC_OF_EVENT[type(event)])
         records.append(Outgoing(topic, event.key.encode(), codec.encode(event), headers.encode()))
@@ -174,3 +178,9 @@ def expired(delivery: Delivery[Event], stage: str, deadline_at: datetime) -> tup
     """The terminal event of a request whose deadline has passed."""
     tenant = delivery.event.tenant_id or delivery.headers.tenant
     return (RequestExpired(request_id=delivery.key, tenant=tenant, stage=stage, deadline_at=deadline_at),)
+
+
+def cancelled(delivery: Delivery[Event], stage: str, reason: str | None) -> tuple[Event, ...]:
+    """The terminal event of a request that somebody cancelled."""
+    tenant = delivery.event.tenant_id or delivery.headers.tenant
+    return (RequestCancelled(request_id=delivery.key, tenant=tenant, stage=stage, reason=reason),)

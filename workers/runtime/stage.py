@@ -28,6 +28,17 @@ class Delivery(Generic[E_co]):
     timestamp: datetime
     attempt: int = 1
 
+    @property
+    def deadline_at(self) -> datetime | None:
+        """When the answer stops being wanted: the earlier of what the event and the header say.
+
+        After a redrive the header alone counts, for it was written then.
+        """
+        if self.headers.redrives:
+            return self.headers.deadline_at
+        moments = [moment for moment in (self.event.expires_at, self.headers.deadline_at) if moment is not None]
+        return min(moments, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Produce:

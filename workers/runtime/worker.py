@@ -80,15 +80,18 @@ class Worker:
             page = status_page(settings.http_host, settings.http_port, self._metrics.registry, self.status)
             port = await stack.enter_async_context(page)
             log.info("starting", stage=self._stage.name, http=f"http://{settings.http_host}:{port}", pid=os.getpid())
+            # Again at the very end, harmlessly: for a worker that is stopped before it has come to their start.
+            stack.push_async_callback(self._guarantee.stop)
+            stack.push_async_callback(self._consumer.stop)
             if not await self._until(stop, self._stage.start()):
                 return
             stack.push_async_callback(self._stage.stop)
+            stack.push_async_callback(self._guarantee.stop)
+            stack.push_async_callback(self._consumer.stop)
             if not await self._until(stop, self._connect(self._guarantee.start)):
                 return
-            stack.push_async_callback(self._guarantee.stop)
             if not await self._until(stop, self._connect(self._consumer.start)):
                 return
-            stack.push_async_callback(self._consumer.stop)
             self._consumer.subscribe(list(self._specs), listener=self._assignment)
             await self._work(stop)
         log.info("stopped", stage=self._stage.name)
