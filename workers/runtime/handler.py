@@ -13,6 +13,7 @@ from backends.engine import EngineDeadError
 from schemas.events import Event
 from topics.names import Namespace
 from workers.runtime import records, retry
+from workers.runtime.cancellation import Cancelled, RequestCancelledError
 from workers.runtime.guarantee import Guarantee
 from workers.runtime.job import Backlog, Completion, Job
 from workers.runtime.metrics import Metrics
@@ -46,6 +47,7 @@ class Handler:
         guarantee: Guarantee,
         names: Namespace,
         settings: RuntimeSettings,
+        cancelled: Cancelled,
         metrics: Metrics,
         tracing: Tracing,
         on_finished: Callable[[Partition], None],
@@ -56,6 +58,7 @@ class Handler:
         self._guarantee = guarantee
         self._names = names
         self._settings = settings
+        self._cancelled = cancelled
         self._metrics = metrics
         self._tracing = tracing
         self._on_finished = on_finished
@@ -123,7 +126,7 @@ class Handler:
         await self._settle(group, [(job, outcome) for job, outcome in settled if not job.partition.lost])
 
     async def _prepare(self, jobs: Sequence[Job]) -> tuple[list[tuple[Job, Outcome]], list[Job]]:
-        """Decode. Gives what is settled already (undecodable, expired), and the jobs to handle."""
+        """Decode. Gives what is settled already (undecodable, cancelled, expired), and the jobs to handle."""
         settled: list[tuple[Job, Outcome]] = []
         ready: list[Job] = []
         for job in jobs:
@@ -134,13 +137,23 @@ class Handler:
             except PoisonError as error:
                 settled.append((job, error))
                 continue
-            deadline_at = records.deadline(job.delivery)
-            if self._stage.subject == "request" and deadline_at is not None and datetime.now(UTC) >= deadline_at:
-                self._metrics.expired.inc()
-                settled.append((job, Produce(records.expired(job.delivery, self._stage.name, deadline_at))))
+            if events := self._end_unhandled(job.delivery):
+                settled.append((job, Produce(events)))
                 continue
             ready.append(job)
         return settled, ready
+
+    def _end_unhandled(self, delivery: Delivery[Event]) -> tuple[Event, ...]:
+        """The terminal event of a request that nobody wants any more."""
+        if self._stage.subject != "request":
+            return ()
+        if cancellation := self._cancelled.find(delivery.key):
+            self._metrics.cancelled.inc()
+            return records.cancelled(delivery, self._stage.name, cancellation.reason)
+        if delivery.deadline_at is not None and datetime.now(UTC) >= delivery.deadline_at:
+            self._metrics.expired.inc()
+            return records.expired(delivery, self._stage.name, delivery.deadline_at)
+        return ()
 
     async def _decode(self, job: Job) -> Delivery[Event]:
         if len(job.record.value or b"") > _LARGE_BYTES:
@@ -170,9 +183,13 @@ class Handler:
     async def _handle_one(self, delivery: Delivery[Event]) -> Outcome:
         assert not isinstance(self._stage, BatchedStage)  # noqa: S101 - for the type checker
         try:
-            return await self._stage.handle(delivery)
+            with self._cancelled.watching(delivery.key):
+                return await self._stage.handle(delivery)
         except EngineDeadError:
             raise
+        except RequestCancelledError as error:
+            self._metrics.cancelled.inc()
+            return Produce(records.cancelled(delivery, self._stage.name, error.cancellation.reason))
         except Exception as error:  # noqa: BLE001 - whatever a stage raises belongs to this event alone
             return self._as_error(error)
 
@@ -204,7 +221,7 @@ class Handler:
             if isinstance(outcome, Produce):
                 completions.append(await self._complete(job, outcome.events))
                 continue
-            deadline_at = records.deadline(job.delivery) if job.delivery else None
+            deadline_at = job.delivery.deadline_at if job.delivery else None
             decision = retry.decide(outcome, job.attempt, deadline_at, datetime.now(UTC), self._settings, self._rng)
             self._note(job, outcome, decision)
             if isinstance(decision, retry.RetryAfter):

@@ -16,7 +16,7 @@ from workers.runtime.assignment import Assignment
 from workers.runtime.job import Backlog, Job
 from workers.runtime.metrics import Metrics
 from workers.runtime.partition import Partition
-from workers.runtime.records import Incoming
+from workers.runtime.records import Incoming, is_for
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,8 @@ _ERROR_WAIT_S = 1.0
 class Intake:
     """Moves records from the consumer to the backlog.
 
-    A partition with ``max_outstanding`` unfinished records is paused, and resumed at half of that.
+    A partition with ``max_outstanding`` unfinished records is paused, and resumed at half of that. ``stage`` is whose
+    worker this is.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Intake:
         consumer: AIOKafkaConsumer,
         assignment: Assignment,
         specs: Mapping[str, TopicSpec],
+        stage: str,
         backlog: Backlog,
         max_outstanding: int,
         metrics: Metrics,
@@ -42,6 +44,7 @@ class Intake:
         self._consumer = consumer
         self._assignment = assignment
         self._specs = specs
+        self._stage = stage
         self._backlog = backlog
         self._max_outstanding = max_outstanding
         self._metrics = metrics
@@ -105,6 +108,9 @@ class Intake:
             return  # history, read for its key alone, or fetched twice around a rebalance
         self._metrics.fetched.inc()
         if not partition.progress.begin(record.offset):
+            return
+        if not is_for(incoming, self._stage):
+            partition.progress.finish(record.offset)
             return
         if first != record.offset:
             log.info("duplicate dropped", origin=str(incoming.origin), first_offset=first)

@@ -26,6 +26,7 @@ class Metrics:
         self.retries = counter("retries", "Attempts after the first.")
         self.duplicates = counter("duplicates", "Records dropped as duplicates.")
         self.expired = counter("expired", "Requests whose deadline had passed.")
+        self.cancelled = counter("cancelled", "Requests that somebody cancelled.")
         self.commits = counter("commits", "Offset commits.")
         self.rebalances = counter("rebalances", "Assignments received.")
         self.queued = gauge("records_queued", "Records fetched and not begun.")

@@ -28,6 +28,9 @@ class RuntimeSettings(BaseModel):
     backoff_initial_ms: int = Field(200, gt=0, description="First wait before a retry; doubles, with full jitter.")
     backoff_max_ms: int = Field(10_000, gt=0, description="Longest wait before a retry.")
     duplicate_window: int = Field(10_000, ge=0, description="Records per partition among which duplicates are known.")
+    cancellation_window_ms: int = Field(
+        3_600_000, gt=0, description="How long a cancellation counts, for a request that comes after it too."
+    )
     drain_timeout_ms: int = Field(30_000, gt=0, description="How long a stopping worker finishes what it has begun.")
     http_host: str = Field("127.0.0.1", description="Address for /livez, /readyz, /metrics and /status.")
     http_port: int = Field(0, ge=0, le=65535, description="Port for them; 0 takes a free one.")

@@ -18,6 +18,7 @@ from backends.kafka import KafkaSettings
 from topics.names import Namespace
 from topics.specs import DEAD_LETTERS_HEADROOM_BYTES, TOPICS
 from workers.runtime.assignment import Assignment
+from workers.runtime.cancellation import Cancellations
 from workers.runtime.exactly_once import ExactlyOnce
 from workers.runtime.guarantee import AtLeastOnce, Guarantee
 from workers.runtime.handler import Handler
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _CONNECT_WAIT_S = 2.0
 _LAG_PROBE_S = 0.25
+_CATCH_UP_TIMEOUT_S = 10.0
 _LARGEST_RECORD = max(spec.max_message_bytes for spec in TOPICS) + DEAD_LETTERS_HEADROOM_BYTES
 
 
@@ -61,10 +63,25 @@ class Worker:
             self._consumer, self._guarantee, settings, self._history, self._metrics, self._backlog.drop, self._die
         )
         self._intake = Intake(
-            self._consumer, self._assignment, self._specs, self._backlog, settings.max_outstanding, self._metrics
+            self._consumer,
+            self._assignment,
+            self._specs,
+            stage.name,
+            self._backlog,
+            settings.max_outstanding,
+            self._metrics,
         )
+        self._cancellations = Cancellations(kafka, names, settings.cancellation_window_ms / 1000)
         self._handler = Handler(
-            stage, self._backlog, self._guarantee, names, settings, self._metrics, self._tracing, self._intake.resume
+            stage,
+            self._backlog,
+            self._guarantee,
+            names,
+            settings,
+            self._cancellations.cancelled,
+            self._metrics,
+            self._tracing,
+            self._intake.resume,
         )
         self._ready = False
 
@@ -114,7 +131,11 @@ class Worker:
     # --- phases -----------------------------------------------------------------------------------------
 
     async def _work(self, stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group, _background(group, self._probe_loop_lag()):
+        async with (
+            asyncio.TaskGroup() as group,
+            _background(group, self._probe_loop_lag()),
+            self._hearing_cancellations(group, stop),
+        ):
             async with _background(group, self._commit_as_it_goes()):
                 async with (
                     _background(group, self._intake.run()),
@@ -145,7 +166,7 @@ class Worker:
         if self._died.done():
             self._died.result()
 
-    async def _until(self, stop: asyncio.Event, start: Awaitable[None]) -> bool:
+    async def _until(self, stop: asyncio.Event, start: Awaitable[object]) -> bool:
         """Await a start-up step; False if told to stop before it was done."""
         task: asyncio.Future[Any] = asyncio.ensure_future(start)
         stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
@@ -170,6 +191,20 @@ class Worker:
                 await asyncio.sleep(_CONNECT_WAIT_S)
             else:
                 return
+
+    @asynccontextmanager
+    async def _hearing_cancellations(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Know of cancellations, of those before the start too; but for them, work goes on without."""
+        if self._stage.subject != "request":
+            yield
+            return
+        async with _background(group, self._cancellations.run()):
+            try:
+                async with asyncio.timeout(_CATCH_UP_TIMEOUT_S):
+                    await self._until(stop, self._cancellations.caught_up.wait())
+            except TimeoutError:
+                log.warning("what was cancelled before is not known yet; beginning without")
+            yield
 
     # --- background -------------------------------------------------------------------------------------
 
