@@ -1,0 +1,230 @@
+"""Runs faults one after the other against live workers, and has the oracle judge each round."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Literal, TypeAlias
+
+from aiokafka import AIOKafkaProducer
+
+from faults.arena import Arena, recovery_s
+from faults.chain import STAGES, ask, has_wish
+from faults.cluster import Cluster
+from faults.fleet import Fleet, FleetOptions
+from faults.injections import Fault
+from faults.inspection import count_records, read_committed_offsets, read_ends
+from faults.journal import Journal
+from faults.load import Asked, Load
+from faults.mutants import Mutant
+from faults.oracle import Verdict, judge
+from faults.small_disk import SmallDisk
+from faults.traps import TrapFolder
+from infra.local.report import Report
+from topics.admin import apply_topics
+from topics.names import Namespace
+from topics.settings import TopicSettings
+from workers.runtime.settings import RuntimeSettings
+
+Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
+
+PARTITIONS = 4
+WORKERS_PER_STAGE = 2
+SESSION_TIMEOUT_MS = 5_000
+_START_TIMEOUT_S = 120
+_END_TIMEOUT_S = 90
+_SETTLE_TIMEOUT_S = 30
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One fault under one guarantee, and what came of it. ``recovery_s`` has one entry per injection.
+
+    ``asked_for`` is how many questions asked for the fault, or were asked twice. ``deaths`` are workers that ended
+    without having been killed by the harness.
+    """
+
+    fault: Fault
+    guarantee: Guarantee
+    verdict: Verdict
+    recovery_s: tuple[float | None, ...]
+    asked_for: int
+    deaths: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the guarantee held."""
+        strict = self.guarantee == "exactly_once" or self.fault.clean
+        return self.verdict.keeps(exactly_once=strict) and None not in self.recovery_s
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a round is run: so many requests, at so many a second, with choices drawn from the seed."""
+
+    requests: int
+    rate: float
+    seed: int
+
+
+def questions(fault: Fault, prefix: str, count: int, rng: Random) -> list[Asked]:
+    """The questions of a round. What is asked twice comes again soon after."""
+    wanted = frozenset(rng.sample(range(count), min(fault.wishes, count)))
+    asked = [
+        Asked(
+            f"{prefix}-{n:05d}",
+            ask(f"question {n}", fault.wish, rng.choice(STAGES)) if n in wanted else f"question {n}",
+        )
+        for n in range(count)
+    ]
+    return [again for one in asked for again in (one, one)] if fault.repeated else asked
+
+
+@contextlib.asynccontextmanager
+async def running_cluster(data_dir: Path, report: Report) -> AsyncIterator[Cluster]:
+    """Three brokers in a folder of their own, gone at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="ragline-faults-") as folder:
+        scratch = Path(folder) / "scratch"
+        cluster = Cluster(Path(folder), data_dir, SmallDisk.probe(scratch), report)
+        try:
+            await cluster.start()
+            yield cluster
+        finally:
+            await cluster.close()
+
+
+class Campaign:
+    """The workers and topics of one guarantee, in a namespace of their own."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        guarantee: Guarantee,
+        plan: Plan,
+        folder: Path,
+        report: Report,
+        mutant: Mutant | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._names = Namespace(namespace)
+        self._guarantee = guarantee
+        self._plan = plan
+        self._report = report
+        self._traps = TrapFolder(folder / namespace / "traps")
+        logs = folder / namespace / "logs"
+        logs.mkdir(parents=True)
+        self._fleet = Fleet(
+            FleetOptions(
+                cluster.kafka.bootstrap_servers, namespace, self._traps.folder, logs, _runtime(guarantee), mutant
+            )
+        )
+        self._journal = Journal(cluster.kafka, self._names)
+
+    async def run(self, faults: Sequence[Fault]) -> list[Round]:
+        """Run the faults in turn."""
+        topics = TopicSettings(partitions=PARTITIONS, replication_factor=3)
+        await apply_topics(self._cluster.kafka, topics, self._names)
+        producer = AIOKafkaProducer(**self._cluster.kafka.client_options(), enable_idempotence=True)
+        await producer.start()
+        self._report(f"{self._guarantee}: topics are there, starting workers")
+        reading = asyncio.create_task(self._journal.run())
+        try:
+            for stage in STAGES:
+                for _ in range(WORKERS_PER_STAGE):
+                    self._fleet.add(stage)
+            await self._warm_up(producer)
+            return [await self._round(fault, producer) for fault in faults]
+        finally:
+            await self._fleet.close()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await producer.stop()
+
+    async def count_aborted(self) -> int:
+        """Records that were produced and never committed: evidence that attempts were cut off."""
+        ends = await read_ends(self._cluster, self._names, _SETTLE_TIMEOUT_S)
+        counts = await count_records(self._cluster, self._names, ends)
+        return counts.total() - len(self._journal.records)
+
+    async def _warm_up(self, producer: AIOKafkaProducer) -> None:
+        """Wait until one request for each partition has come through."""
+        asked = [Asked(f"warm-up-{n}", "warm-up") for n in range(5 * PARTITIONS)]
+        await Load(producer, self._names, asked, rate=100).run()
+        if not await self._journal.wait_until_ended([one.key for one in asked], _START_TIMEOUT_S):
+            msg = f"the workers of {self._guarantee} answered nothing within {_START_TIMEOUT_S} s"
+            raise RuntimeError(msg)
+
+    async def _round(self, fault: Fault, producer: AIOKafkaProducer) -> Round:
+        started = time.monotonic()
+        rng = Random(f"{self._plan.seed}/{self._guarantee}/{fault.name}")  # noqa: S311 - repeatable, not secret
+        asked = questions(fault, fault.name.replace(" ", "-"), self._plan.requests, rng)
+        load = Load(producer, self._names, asked, self._plan.rate)
+        arena = Arena(self._cluster, self._fleet, self._traps, self._names, load, rng, SESSION_TIMEOUT_MS / 1000)
+        self._fleet.deaths.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load.run())
+            group.create_task(fault.script(arena))
+        self._traps.clear()
+        await self._journal.wait_until_ended(load.asked, _END_TIMEOUT_S)
+        verdict = await self._judge(frozenset(load.asked))
+        made = Round(
+            fault,
+            self._guarantee,
+            verdict,
+            tuple(recovery_s(injection, load.asked, self._journal.ended) for injection in arena.injections),
+            len(asked) - len(load.asked) or sum(has_wish(one.question) for one in asked),
+            sum(death.status > 0 for death in self._fleet.deaths),
+        )
+        self._say(made, time.monotonic() - started)
+        return made
+
+    async def _judge(self, keys: frozenset[str]) -> Verdict:
+        """Judge once everything is committed, or at the latest when there was time enough for that."""
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        while True:
+            ends = await read_ends(self._cluster, self._names, max(0.0, deadline - time.monotonic()))
+            await self._journal.wait_until_read(ends.stable, _SETTLE_TIMEOUT_S)
+            committed = await read_committed_offsets(self._cluster, self._names)
+            verdict = judge(self._journal.of(keys), committed, ends.open)
+            if not any(verdict.behind.values()) or time.monotonic() > deadline:
+                return verdict
+            await asyncio.sleep(_LOOK_S)
+
+    def _say(self, made: Round, took_s: float) -> None:
+        verdict = made.verdict
+        recovered = [seconds for seconds in made.recovery_s if seconds is not None]
+        worst = f", recovered in {max(recovered):.1f} s at most" if recovered else ""
+        self._report(
+            f"{made.guarantee}, {made.fault.name}: {verdict.requests} requests, {len(made.recovery_s)} injected, "
+            f"{verdict.count('lost')} lost, {verdict.count('duplicated')} duplicated{worst} "
+            f"({took_s:.0f} s){'' if made.kept else ' NOT KEPT'}"
+        )
+        if not made.kept:
+            for finding in verdict.findings[:10]:
+                self._report(f"  {finding}")
+            for stage, behind in verdict.behind.items():
+                if behind:
+                    self._report(f"  {stage} is {behind} records behind")
+            for partition in verdict.open:
+                self._report(f"  a transaction on {partition} is still open")
+
+
+def _runtime(guarantee: Guarantee) -> RuntimeSettings:
+    """Everything quicker than usual, so that a fault is noticed and over within seconds."""
+    return RuntimeSettings.model_validate(
+        {
+            "guarantee": guarantee,
+            "session_timeout_ms": SESSION_TIMEOUT_MS,
+            "heartbeat_interval_ms": 1_000,
+            "max_attempts": 3,
+            "backoff_initial_ms": 50,
+            "drain_timeout_ms": 10_000,
+        }
+        | ({"transaction_timeout_ms": SESSION_TIMEOUT_MS - 1_000} if guarantee == "exactly_once" else {})
+    )
