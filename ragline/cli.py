@@ -164,6 +164,22 @@ def ask(
 
 
 @app.command()
+def cancel(
+    context: typer.Context,
+    request_id: Annotated[str, typer.Argument(help="Request ID, as ask shows it.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for whoever waits for the answer.")] = None,
+) -> None:
+    """Ask every worker to stop work on a request; one that has ended stays as it ended."""
+
+    async def run() -> None:
+        async with Client(_settings(context)) as client:
+            await client.cancel(request_id, reason)
+
+    _run(run())
+    OUT.print(f"cancellation of {request_id} requested", markup=False)
+
+
+@app.command()
 def ingest(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(help="Files, folders, JSONL, BEIR folders, or - for stdin.")],

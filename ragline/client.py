@@ -23,9 +23,9 @@ from backends.redis_live_view import RedisLiveView
 from ragline.answers import Answer, Progress, Reader, RequestError, Restart, Sources, Token, Update, conclude, terminal
 from ragline.settings import Settings, load
 from schemas import codec
-from schemas.events import QueryAsked, Terminal
+from schemas.events import CancellationRequested, Event, QueryAsked, Terminal
 from schemas.headers import Headers, StageTime, derive_id
-from topics.specs import ANSWERS, QUERIES
+from topics.specs import ANSWERS, CONTROL, QUERIES, TopicSpec
 
 __all__ = ["Answer", "Client", "Progress", "RequestError", "Restart", "Sources", "Token", "Update"]
 
@@ -122,6 +122,21 @@ class Client:
                 yield update
             yield answer
 
+    async def cancel(self, request_id: str, reason: str | None = None) -> None:
+        """Ask every worker to stop work on a request: it ends as cancelled, unless it has ended already.
+
+        Returns once Kafka has the cancellation. Whoever waits for the request gets a ``RequestError``, code
+        ``cancelled``.
+
+        Raises:
+            ConnectionError: the cancellation could not be sent.
+        """
+        event = CancellationRequested(request_id=request_id, reason=reason)
+        try:
+            await self._produce(CONTROL, request_id, event, str(uuid_utils.uuid7()))
+        except KafkaError as error:
+            raise ConnectionError(f"Kafka did not take the cancellation of {request_id}: {error}") from error
+
     async def _live(self, request_id: str, reader: Reader, ending: asyncio.Future[_Ending]) -> AsyncIterator[Update]:
         """Updates from the live view, until its end, its failure, or a moment after the answer came from Kafka."""
         updates: asyncio.Queue[Update | None] = asyncio.Queue()
@@ -164,23 +179,22 @@ class Client:
             ending.cancel()
 
     async def _send(self, request_id: str, event: QueryAsked) -> None:
-        headers = Headers(
-            id=derive_id("query", request_id),
-            type=event.TYPE,
-            source="ragline/client",
-            time=datetime.now(UTC),
-            subject=request_id,
-        )
         try:
-            await self._producer.send_and_wait(
-                self._names.topic(QUERIES), codec.encode(event), key=request_id.encode(), headers=headers.encode()
-            )
+            await self._produce(QUERIES, request_id, event, derive_id("query", request_id))
         except MessageSizeTooLargeError as error:
             size = len(event.question.encode())
             message = f"the question has {size} bytes, more than a record of {QUERIES.name} takes"
             raise RequestError(request_id, "question_too_large", message) from error
         except KafkaError as error:
             raise ConnectionError(f"Kafka did not take the question {request_id}: {error}") from error
+
+    async def _produce(self, spec: TopicSpec, request_id: str, event: Event, event_id: str) -> None:
+        headers = Headers(
+            id=event_id, type=event.TYPE, source="ragline/client", time=datetime.now(UTC), subject=request_id
+        )
+        await self._producer.send_and_wait(
+            self._names.topic(spec), codec.encode(event), key=request_id.encode(), headers=headers.encode()
+        )
 
     async def _watch_answers(self) -> None:
         topic = self._names.topic(ANSWERS)

@@ -122,9 +122,7 @@ class QueryStage:
             message = f"{problem['loc'][-1]} must be {requirement}, not {_short(problem['input'])}."
             raise RejectedError("invalid_option", message) from error
 
-    def _deadline(
-        self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, headers: Headers
-    ) -> datetime:
+    def _deadline(self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, headers: Headers) -> datetime:
         """The earliest of what the question, the header and the settings say; after a redrive what that one says."""
         if headers.redrives and headers.deadline_at is not None:
             return headers.deadline_at
