@@ -13,7 +13,7 @@ from backends.engine import EngineDeadError
 from schemas.events import Answered, QueryAsked
 from schemas.headers import Headers
 from schemas.values import Usage
-from tests.fixtures.pipeline import Pipeline, eventually
+from tests.fixtures.pipeline import Pipeline, eventually, make_pipeline
 from topics.specs import ANSWERS, QUERIES, TopicSpec, dead_letters
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.stage import (
@@ -311,3 +311,32 @@ async def test_a_stage_that_dies_ends_its_worker(pipeline: Pipeline) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await asyncio.wait_for(worker.run(asyncio.Event()), 30)
     assert caught.group_contains(EngineDeadError)
+
+
+async def test_a_record_that_kills_its_worker_three_times_is_quarantined(pipeline: Pipeline) -> None:
+    class Mortal(Concurrent):
+        async def _handle(self, delivery: Delivery[QueryAsked]) -> Outcome:
+            if delivery.event.question == "kill":
+                raise EngineDeadError(f"killed by {delivery.key}")
+            return await super()._handle(delivery)
+
+    async with make_pipeline(pipeline.kafka.bootstrap_servers, partitions=1) as one:
+        one.guarantee = pipeline.guarantee
+        for number in range(6):
+            await ask(one, f"q{number}", f"r{number}")
+        await ask(one, "kill", "killer")
+        await ask(one, "after", "after")
+        for _ in range(3):
+            worker = Worker(Mortal(), one.kafka, one.names, RuntimeSettings(guarantee=one.guarantee))
+            with pytest.raises(ExceptionGroup) as caught:
+                await asyncio.wait_for(worker.run(asyncio.Event()), 60)
+            assert caught.group_contains(EngineDeadError)
+        async with one.running(Mortal()):
+            records = await one.read(
+                one.names.topic(ANSWERS), lambda found: {record.key for record in found} >= {"killer", "after"}
+            )
+        [letter] = await one.read_all(dead_letters(QUERIES))
+    ended = {record.key: record for record in records}
+    assert ended["killer"].body["code"] == "quarantined"
+    assert (letter.key, letter.raw_headers["ragline_dead_letter_code"]) == ("killer", b"quarantined")
+    assert {f"r{number}" for number in range(6)} <= set(ended)

@@ -15,6 +15,7 @@ from workers.runtime.metrics import Metrics
 from workers.runtime.partition import Partition
 from workers.runtime.progress import Progress
 from workers.runtime.settings import RuntimeSettings
+from workers.runtime.survival import split, take_over
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +51,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is done before somebody else may read it, within half the session timeout."""
         partitions = [self.partitions[tp] for tp in revoked if tp in self.partitions]
+        for partition in partitions:
+            partition.open = False
         try:
-            async with asyncio.timeout(self._settings.session_timeout_ms / 2000):
-                await self._guarantee.commit(partitions)
-        except TimeoutError:
-            log.warning("commit before the rebalance took too long; some work may be done again")
+            await self._commit(partitions)
         except Exception as error:  # noqa: BLE001 - handed on: aiokafka would swallow it
             self._fail(error)
 
@@ -64,6 +64,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             await self._take(set(assigned))
         except Exception as error:  # noqa: BLE001 - handed on: aiokafka would swallow it
             self._fail(error)
+
+    async def _commit(self, partitions: Iterable[Partition]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 2000):
+                await self._guarantee.commit(partitions)
+        except TimeoutError:
+            log.warning("commit at the rebalance took too long; some work may be done again")
 
     async def _take(self, assigned: set[TopicPartition]) -> None:
         for tp in self.partitions.keys() - assigned:
@@ -78,15 +85,22 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         commits = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
         beginnings = await self._consumer.beginning_offsets(list(new)) if new else {}
         for tp, partition in self.partitions.items():
+            partition.open = True
             self._consumer.seek(tp, partition.progress.next_offset)
         for tp in new:
             commit = commits.get(tp)
             beginning = beginnings.get(tp, 0)
             offset = commit.offset if commit is not None and commit.offset >= 0 else beginning
-            progress = Progress.from_commit(offset, commit.metadata or "" if commit is not None else "")
+            runs, left = split(commit.metadata or "" if commit is not None else "")
+            mark, quarantined = take_over(left, offset, self._settings.max_outstanding)
+            if left is not None:
+                log.warning("the owner before did not leave in good order", partition=str(tp), deaths=mark.deaths)
+            progress = Progress.from_commit(offset, runs)
             limit = max(self._settings.duplicate_window, 1)
-            self.partitions[tp] = Partition(tp.topic, tp.partition, progress, limit)
+            self.partitions[tp] = Partition(tp.topic, tp.partition, progress, limit, mark, quarantined)
             self._consumer.seek(tp, max(beginning, offset - self._history(tp.topic)))
+        # That somebody is at work must be known before any of it can kill us.
+        await self._commit(self.partitions.values())
         self._metrics.rebalances.inc()
         self._metrics.partitions.set(len(assigned))
         self.joined.set()

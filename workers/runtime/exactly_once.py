@@ -86,7 +86,7 @@ class ExactlyOnce:
         return errors
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
-        changed = [p for p in partitions if not p.lost and p.progress.commit() != p.committed]
+        changed = [p for p in partitions if not p.lost and p.position() != p.committed]
         results = await asyncio.gather(*[self._line(p).commit(p, []) for p in changed], return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, LostPartitionError):
@@ -212,7 +212,7 @@ class _Line:
         # sent again before anything else of this partition is committed.
         for completion in completions:
             partition.progress.finish(completion.job.record.origin.offset)
-        position = partition.progress.commit()
+        position = partition.position()
         await self._producer.send_offsets_to_transaction({self._tp: position}, self._group)
         await self._producer.commit_transaction()
         partition.committed = position

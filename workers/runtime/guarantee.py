@@ -113,7 +113,7 @@ class AtLeastOnce:
         return errors
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
-        positions = {p: p.progress.commit() for p in partitions if not p.lost}
+        positions = {p: p.position() for p in partitions if not p.lost}
         changed = {p: position for p, position in positions.items() if position != p.committed}
         if not changed:
             return

@@ -126,7 +126,7 @@ class Handler:
         await self._settle(group, [(job, outcome) for job, outcome in settled if not job.partition.lost])
 
     async def _prepare(self, jobs: Sequence[Job]) -> tuple[list[tuple[Job, Outcome]], list[Job]]:
-        """Decode. Gives what is settled already (undecodable, cancelled, expired), and the jobs to handle."""
+        """Decode. Gives what is settled already (undecodable, not wanted, quarantined), and the jobs to handle."""
         settled: list[tuple[Job, Outcome]] = []
         ready: list[Job] = []
         for job in jobs:
@@ -140,6 +140,12 @@ class Handler:
             if events := self._end_unhandled(job.delivery):
                 settled.append((job, Produce(events)))
                 continue
+            if job.record.origin.offset == job.partition.quarantined:
+                settled.append((job, PoisonError("quarantined", "Its worker died each time it was handled.")))
+                continue
+            if job.is_careful:
+                job.partition.suspect(job.record.origin.offset)
+                await self._guarantee.commit([job.partition])
             ready.append(job)
         return settled, ready
 

@@ -25,7 +25,12 @@ class Job:
     @property
     def order_key(self) -> tuple[Partition, str]:
         """Jobs with the same one are handled one after the other."""
-        return self.partition, request_key(self.record)
+        return self.partition, "" if self.is_careful else request_key(self.record)
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether it is to be handled alone, for it may kill its worker."""
+        return self.partition.is_careful(self.record.origin.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,12 @@ class Backlog:
             self._arrived.clear()
 
     def take(self, limit: int) -> list[Job]:
-        """Take up to ``limit`` jobs that may run now."""
-        jobs = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        """Take up to ``limit`` jobs that may run now; one that is to be handled alone comes alone."""
+        jobs: list[Job] = []
+        while self._ready and len(jobs) < limit and not (jobs and self._ready[0].is_careful):
+            jobs.append(self._ready.popleft())
+            if jobs[-1].is_careful:
+                break
         if not self._ready:
             self._arrived.clear()
         return jobs

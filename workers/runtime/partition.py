@@ -2,20 +2,36 @@
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 
 from workers.runtime.progress import Progress
+from workers.runtime.survival import Mark
+
+NEW = Mark()
 
 
 class Partition:
     """State of one partition from assignment to loss.
 
-    ``lost`` is set when the partition belongs to someone else: work on it is stopped and its results are dropped.
+    ``lost`` is set when the partition belongs to someone else: work on it is stopped and its results are dropped. While
+    ``open``, commits say that an owner is at work. The record at offset ``quarantined`` has killed its workers.
     """
 
-    def __init__(self, topic: str, number: int, progress: Progress, seen_limit: int) -> None:
+    def __init__(
+        self,
+        topic: str,
+        number: int,
+        progress: Progress,
+        seen_limit: int,
+        mark: Mark = NEW,
+        quarantined: int | None = None,
+    ) -> None:
         self.topic = topic
         self.number = number
         self.progress = progress
+        self.mark = mark
+        self.quarantined = quarantined
+        self.open = True
         self.seen = SeenKeys(seen_limit)
         self.committed: tuple[int, str] | None = None
         self.lost = False
@@ -24,6 +40,19 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
+
+    def position(self) -> tuple[int, str]:
+        """What to commit: offset and metadata."""
+        offset, runs = self.progress.commit()
+        return offset, runs + self.mark.encode() if self.open else runs
+
+    def is_careful(self, offset: int) -> bool:
+        """Whether the record is to be handled alone, for it may kill its worker."""
+        return self.mark.is_careful(offset)
+
+    def suspect(self, offset: int) -> None:
+        """Note the record that is handled alone now; it counts once it is committed."""
+        self.mark = replace(self.mark, suspect=offset)
 
     def lose(self) -> None:
         """Stop all work on it."""

@@ -145,6 +145,8 @@ class Worker:
                     await self._stopped_or_dead(stop)
                 self._ready = False
                 await self._drain()
+            for partition in self._assignment.partitions.values():
+                partition.open = False
             await self._commit()
             for partition in self._assignment.partitions.values():
                 partition.lose()
