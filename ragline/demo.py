@@ -3,9 +3,12 @@
 from ragline.asking import ask_on_terminal
 from ragline.client import Client, RequestError
 from ragline.corpus import demo_documents
+from ragline.indexed import indexed_revisions
 from ragline.ingest import ingest
+from ragline.ledger import submission
 from ragline.settings import Settings
 from ragline.terminal import OUT, IngestProgress, fail, print_summary
+from schemas.revision import document_revision
 
 QUESTIONS = (
     "What does the yield expression do?",
@@ -17,11 +20,18 @@ QUESTIONS = (
 async def demo_questions(settings: Settings) -> bool:
     """Ingest and ask; whether the corpus is searchable and all questions were answered."""
     addressed = settings.with_local_addresses()
-    documents = list(demo_documents())
-    OUT.print(f"ragline: ingesting the demo corpus, {len(documents)} topics of the Python language reference")
-    with IngestProgress(total=len(documents)) as progress:
-        summary = await ingest(addressed.kafka, addressed.names, documents, report=progress)
-    print_summary(summary)
+    corpus = {document.id: document for document in demo_documents()}
+    there = await indexed_revisions(addressed.kafka, addressed.names)
+    new = [
+        document
+        for document in corpus.values()
+        if there.get(document.id) != document_revision(submission(document, None).event)
+    ]
+    OUT.print(f"ragline: the demo corpus is the Python language reference; {len(new)} of {len(corpus)} topics are new")
+    with IngestProgress(total=len(new)) as progress:
+        summary = await ingest(addressed.kafka, addressed.names, new, report=progress)
+    if new:
+        print_summary(summary)
     answered = 0
     async with Client(settings) as client:
         for question in QUESTIONS:
