@@ -1,6 +1,7 @@
 """A worker process of an echo stage: the real runtime, with traps in its way. Takes ``EchoOptions`` as JSON."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from topics.names import Namespace
 from workers.runtime import logs
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.worker import Worker, stop_on_signals
+
+_LOOK_S = 0.05
 
 
 class EchoOptions(BaseModel):
@@ -30,6 +33,11 @@ class EchoOptions(BaseModel):
     mutant: mutants.Mutant | None = None
 
 
+def ready_file(traps: Path, name: str, pid: int) -> Path:
+    """The file that says that this process of a worker is ready."""
+    return traps / "ready" / f"{name}.{pid}"
+
+
 async def run(options: EchoOptions) -> None:
     """Run the worker until it is told to stop."""
     traps = Traps(options.traps, options.stage, options.name)
@@ -39,7 +47,17 @@ async def run(options: EchoOptions) -> None:
     kafka = KafkaSettings(bootstrap_servers=options.bootstrap_servers)
     worker = Worker(make_stage(options.stage, traps), kafka, Namespace(options.namespace), options.runtime)
     async with stop_on_signals() as stop:
-        await worker.run(stop)
+        announcing = asyncio.create_task(_announce(worker, ready_file(options.traps, options.name, os.getpid())))
+        try:
+            await worker.run(stop)
+        finally:
+            announcing.cancel()
+
+
+async def _announce(worker: Worker, file: Path) -> None:
+    while not worker.status()["ready"]:  # noqa: ASYNC110 - the worker tells only who asks
+        await asyncio.sleep(_LOOK_S)
+    await asyncio.to_thread(file.touch)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.echo_worker import EchoOptions
+from faults.echo_worker import EchoOptions, ready_file
 from faults.mutants import Mutant
 from infra.local import child
 from workers.runtime.settings import RuntimeSettings
 
 _RESTART_WAIT_S = 0.2
 _STOP_GRACE_S = 30.0
+_READY_TIMEOUT_S = 60.0
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,12 @@ class Fleet:
         os.kill(pid, number)
         return pid
 
+    async def wait_until_ready(self, name: str) -> None:
+        """Wait until a worker's process, whichever it is then, has joined its group."""
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            while not self._ready(name):  # noqa: ASYNC110 - a file, of another process
+                await asyncio.sleep(_LOOK_S)
+
     async def restart(self, name: str) -> None:
         """SIGTERM; returns when the worker has ended, and leaves it to be started again."""
         process = self._processes[name]
@@ -91,6 +99,10 @@ class Fleet:
     async def close(self) -> None:
         """Stop all of them."""
         await asyncio.gather(*[self.remove(name) for name in list(self._keepers)])
+
+    def _ready(self, name: str) -> bool:
+        pid = self.pid(name)
+        return pid is not None and ready_file(self._options.traps, name, pid).exists()
 
     async def _keep(self, name: str, stage: str, *, static: bool) -> None:
         """Run a worker again and again until cancelled."""

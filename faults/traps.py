@@ -36,7 +36,8 @@ class TrapFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / _TRANSACTIONAL_IDS).mkdir(parents=True, exist_ok=True)
+        for made in (_TRANSACTIONAL_IDS, "ready"):
+            (folder / made).mkdir(parents=True, exist_ok=True)
         self._count = 0
 
     def set(self, stage: str, point: Point, action: Action, *, passes: int = 0, delay_ms: float = 0.0) -> Trap:
