@@ -1,0 +1,93 @@
+"""A Kafka broker for a benchmark, gone with it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from backends.kafka import KafkaSettings
+from infra.local import child
+from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
+from infra.local.process import Probe
+from infra.local.report import Report
+
+_HOST = "127.0.0.1"
+_START_TIMEOUT_S = 90
+_LOOK_S = 0.1
+# Every record gets its time from the one clock of the broker, whoever produced it.
+_OVERRIDES = {"log.message.timestamp.type": "LogAppendTime"}
+
+
+@contextlib.asynccontextmanager
+async def running_broker(data_dir: Path, report: Report) -> AsyncIterator[KafkaSettings]:
+    """One broker on free ports with an empty log, for as long as the block runs; ``data_dir`` keeps Kafka's jars.
+
+    Raises:
+        LocalStackError: there is no Java, or the jars cannot be had.
+        RuntimeError: the broker does not start.
+    """
+    await asyncio.to_thread(prepare_jars, data_dir, report)
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        port, controller_port = _free_ports(2)
+        node = KafkaNode(
+            node_id=1,
+            folder=Path(folder),
+            host=_HOST,
+            port=port,
+            controller_port=controller_port,
+            voters={1: f"{_HOST}:{controller_port}"},
+            replication=1,
+            overrides=_OVERRIDES,
+        )
+        jars = jars_path(data_dir)
+        await asyncio.to_thread(prepare_node, node, jars, report)
+        report("starting a Kafka broker")
+        async with _started(node, jars):
+            yield KafkaSettings(bootstrap_servers=f"{_HOST}:{port}")
+
+
+@contextlib.asynccontextmanager
+async def _started(node: KafkaNode, jars: Path) -> AsyncIterator[None]:
+    spec = kafka_process(node, jars)
+    log = node.folder / "log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *child.command(spec.argv),
+            env={**os.environ, **spec.env},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while not await _answers(spec.ready):
+                if process.returncode is not None:
+                    ending = log.read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"the Kafka broker ended with status {process.returncode}: {ending}")
+                await asyncio.sleep(_LOOK_S)
+        yield
+    finally:
+        # Nothing of it is kept.
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+async def _answers(ready: Probe) -> bool:
+    try:
+        return await ready()
+    except OSError:
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind((_HOST, 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]

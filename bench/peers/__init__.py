@@ -1,0 +1,1 @@
+"""One hop of other frameworks, as their documentation writes it; each a program of its own."""
