@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
 .DEFAULT_GOAL = help
-.PHONY: help env setup demo test test-fast lint lock clean
+.PHONY: help env setup demo test test-fast lint faults faults-short faults-mutants lock clean
 .NOTPARALLEL:
 
 help:
@@ -16,6 +16,8 @@ help:
 	@echo 'make test       the whole suite, on real servers and models'
 	@echo 'make test-fast  lint and the tests without servers and models'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make faults     kill workers and brokers while 10,000 requests run, and account for each (docs/faults.md)'
+	@echo 'make faults-short   the same, in about four minutes; faults-mutants: planted defects, which must be found'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -40,6 +42,15 @@ lint: env
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+faults: env
+	@$(BIN)/python -m faults --document docs/faults.md
+
+faults-short: env
+	@$(BIN)/python -m faults --short
+
+faults-mutants: env
+	@$(BIN)/python -m faults --mutants
 
 lock:
 	@$(PYTHON) -m infra.setup lock

@@ -2,58 +2,106 @@
 
 import argparse
 import asyncio
+import math
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 import orjson
 
+from faults import mutation, report
 from faults.campaign import Campaign, Guarantee, Plan, Round, running_cluster
-from faults.injections import ALL, BY_NAME, Fault
-from faults.report import summary, table
+from faults.cluster import Cluster
+from faults.injections import ALL, BY_NAME, SHORT, Fault
+from faults.mutants import Mutant
 
 _STARTED = time.monotonic()
+_MUTANT_REQUESTS = 150
 
 
 def main() -> int:
-    """Run what the arguments ask for; 0 when every promise was kept."""
-    parser = argparse.ArgumentParser(prog="faults", description="Kills ragline's runtime while requests run.")
-    parser.add_argument("--fault", action="append", choices=list(BY_NAME), help="only this one; may be repeated")
-    parser.add_argument("--guarantee", action="append", choices=get_args(Guarantee), help="only this one")
-    parser.add_argument("--requests", type=int, default=280, help="requests for each fault and guarantee")
-    parser.add_argument("--rate", type=float, default=20, help="requests per second")
-    parser.add_argument("--seed", type=int, default=1, help="of every choice")
-    parser.add_argument("--data-dir", type=Path, default=Path(".ragline"), help="where Kafka's jars are kept")
-    options = parser.parse_args()
-    plan = Plan(options.requests, options.rate, options.seed)
-    faults = [fault for fault in ALL if not options.fault or fault.name in options.fault]
+    """Run what the arguments ask for; 0 when every promise was kept, or every mutant caught."""
+    options = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="ragline-faults-logs-"))
-    rounds = asyncio.run(_campaign(options.guarantee or get_args(Guarantee), faults, plan, options.data_dir, folder))
-    print(table(rounds))
-    print(orjson.dumps(summary(rounds)).decode())
-    kept = all(made.kept for made in rounds)
-    if kept:
+    work = _mutants(options, folder) if options.mutants else _campaign(options, folder)
+    good = asyncio.run(work)
+    if good:
         shutil.rmtree(folder)
     else:
         say(f"the workers' logs are in {folder}")
-    return 0 if kept else 1
+    return 0 if good else 1
 
 
-async def _campaign(
-    guarantees: Sequence[Guarantee], faults: Sequence[Fault], plan: Plan, data_dir: Path, folder: Path
-) -> list[Round]:
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="faults", description="Kills ragline's runtime while requests run.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--short", action="store_true", help="a selection, in about four minutes")
+    which.add_argument("--mutants", action="store_true", help="planted defects, which the oracle must find")
+    parser.add_argument("--fault", action="append", choices=list(BY_NAME), help="only this one; may be repeated")
+    parser.add_argument("--guarantee", action="append", choices=get_args(Guarantee), help="only this one")
+    parser.add_argument("--requests", type=int, default=0, help="requests in all (10,000; 700 of them when short)")
+    parser.add_argument("--rate", type=float, default=20, help="requests per second")
+    parser.add_argument("--seed", type=int, default=1, help="of every choice")
+    parser.add_argument("--data-dir", type=Path, default=Path(".ragline"), help="where Kafka's jars are kept")
+    parser.add_argument("--document", type=Path, help="write the results to this Markdown file")
+    return parser.parse_args()
+
+
+async def _campaign(options: argparse.Namespace, folder: Path) -> bool:
+    """Every fault under every guarantee that it is meant for."""
+    chosen = _chosen(options)
+    requests = options.requests or (700 if options.short else 10_000)
+    each = math.ceil(requests / max(1, sum(map(len, chosen.values()))))
+    plan = Plan(each, options.rate, options.seed)
     rounds: list[Round] = []
-    async with running_cluster(data_dir, say) as cluster:
-        for guarantee in guarantees:
-            fitting = [fault for fault in faults if guarantee == "exactly_once" or not fault.transactional]
+    aborted: dict[str, int] = {}
+    async with running_cluster(options.data_dir, say) as cluster:
+        for guarantee, faults in chosen.items():
             campaign = Campaign(cluster, guarantee, guarantee, plan, folder, say)
-            rounds += await campaign.run(fitting)
-            say(f"{guarantee}: {await campaign.count_aborted()} records of attempts cut off")
-    return rounds
+            rounds += await campaign.run(_possible(faults, cluster))
+            aborted[guarantee] = await campaign.count_aborted()
+    print(report.table(rounds))
+    if options.document:
+        options.document.write_text(report.document(rounds, aborted, options.seed))
+    print(orjson.dumps({**report.summary(rounds), "aborted_records": aborted, "seed": options.seed}).decode())
+    return all(made.kept for made in rounds)
+
+
+async def _mutants(options: argparse.Namespace, folder: Path) -> bool:
+    """Every planted defect, and the same faults without it."""
+    plan = Plan(options.requests or _MUTANT_REQUESTS, options.rate, options.seed)
+    async with running_cluster(options.data_dir, say) as cluster:
+
+        async def run_one(guarantee: Guarantee, fault: Fault, mutant: Mutant | None) -> Round:
+            say(f"{guarantee}, {fault.name}: {f'with the defect {mutant}' if mutant else 'without a defect'}")
+            namespace = f"{guarantee}-{fault.name.replace(' ', '-')}-{mutant or 'control'}"
+            (made,) = await Campaign(cluster, namespace, guarantee, plan, folder, say, mutant).run([fault])
+            return made
+
+        trials = await mutation.try_all(run_one)
+    print(orjson.dumps(mutation.summary(trials)).decode())
+    return all(trial.caught for trial in trials)
+
+
+def _chosen(options: argparse.Namespace) -> Mapping[Guarantee, Sequence[Fault]]:
+    chosen: dict[Guarantee, Sequence[Fault]] = {}
+    for guarantee in options.guarantee or get_args(Guarantee):
+        names = options.fault or (SHORT[guarantee] if options.short else list(BY_NAME))
+        fitting = [fault for fault in ALL if guarantee == "exactly_once" or not fault.transactional]
+        chosen[guarantee] = [fault for fault in fitting if fault.name in names]
+    return chosen
+
+
+def _possible(faults: Sequence[Fault], cluster: Cluster) -> Sequence[Fault]:
+    """Those that this machine allows; what it does not is said."""
+    if not cluster.can_fill_disk and any(fault.needs_disk for fault in faults):
+        say("no full disk: this user may not mount one in memory")
+        return [fault for fault in faults if not fault.needs_disk]
+    return faults
 
 
 def say(line: str) -> None:

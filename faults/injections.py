@@ -35,7 +35,7 @@ class Fault:
     """A fault. ``wishes`` of the questions ask for ``wish``, each at some stage; ``repeated`` asks everything twice.
 
     A fault that is not meant for at_least_once has ``transactional``; one that must leave no duplicates even there has
-    ``clean``.
+    ``clean``; one that needs a disk to fill up has ``needs_disk``.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Fault:
     repeated: bool = False
     transactional: bool = False
     clean: bool = False
+    needs_disk: bool = False
 
 
 def _trapped(point: Point, action: Action = "kill", stages: Sequence[str] = STAGES) -> Script:
@@ -198,7 +199,7 @@ ALL = (
     Fault("rebalance storm", "workers come and go every 0.7 s", _storm),
     Fault("slow consumer", "one of the generation workers takes 100 times as long", _slow),
     Fault("engine dead", "EngineDeadError ends the worker", _trapped("handling", "engine_dead", ["generation"])),
-    Fault("full disk", "a broker's disk is full for 6 s, which ends the broker", _full_disk),
+    Fault("full disk", "a broker's disk is full for 6 s, which ends the broker", _full_disk, needs_disk=True),
     Fault(
         "duplicate transactional ID",
         "another producer starts under a worker's transactional ID",
@@ -212,3 +213,17 @@ ALL = (
     Fault("asked twice", "every question is produced twice", repeated=True, clean=True),
 )
 BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in ALL}
+
+# What four minutes have room for.
+SHORT: Mapping[str, Sequence[str]] = {
+    "exactly_once": (
+        "kill before send",
+        "kill after send",
+        "kill after offsets",
+        "kill in mid commit",
+        "zombie",
+        "group coordinator killed",
+        "oversized",
+    ),
+    "at_least_once": ("kill before send", "kill in mid commit", "zombie", "broker killed"),
+}

@@ -1,11 +1,47 @@
 """The results as a table for people and as one object for programs."""
 
+import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from faults.campaign import Round
 
 _HEADINGS = ("fault", "guarantee", "requests", "injected", "lost", "duplicated", "other", "recovery, s", "kept")
+
+_PAGE = """# What was killed, and what became of the requests
+
+Written by `make faults` on {date}: {requests} requests, seed {seed}, on {cores} cores. Three Kafka brokers (replication 3,
+two in-sync replicas at least) and two worker processes for each of the five stages of a question, all as processes of
+the local stack. The stages echo: the runtime, the events and the topics are the real ones, and nothing waits for a model.
+
+`make faults` runs all of it again, `make faults-short` a selection in about four minutes, `make faults-mutants` plants
+defects in the runtime and checks that they are found. The same seed makes the same choices: which stage, which broker,
+which request, after how many passes.
+
+## Results
+
+{table}
+
+- *injected*: how often the fault was made, or how many questions asked for it.
+- *lost*: a stage's input without an output or an end. *duplicated*: more than one output, or end, or dead letter for an
+  input; `at_least_once` allows it where work is cut off, and only there.
+- *other*: outputs of an input that was never committed, or under another request's key or question; an answer where
+  there must be none; records that a group had not committed at the end; transactions still open. All must be 0.
+- *recovery*: from the fault's beginning until every request asked before its end had ended, median / longest.
+
+Records of attempts that were cut off, in the topics' logs and seen by no reader of committed records: {aborted}.
+
+## Faults
+
+{faults}
+
+## Who judges
+
+`faults/oracle.py` shares no code with the runtime. It reads the topics as a careful consumer does (`read_committed`),
+follows each record's source headers back, and demands of each stage one output or one end for each input. Its own tests
+spoil faultless histories and look whether that is seen; the mutants do the same to the runtime.
+"""
 
 
 def table(rounds: Sequence[Round]) -> str:
@@ -40,6 +76,20 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
             for made in rounds
         ],
     }
+
+
+def document(rounds: Sequence[Round], aborted: Mapping[str, int], seed: int) -> str:
+    """The page that keeps the results."""
+    faults = dict.fromkeys(made.fault for made in rounds)
+    return _PAGE.format(
+        date=datetime.now(UTC).date().isoformat(),
+        requests=sum(made.verdict.requests for made in rounds),
+        seed=seed,
+        cores=os.cpu_count(),
+        table=table(rounds),
+        aborted=", ".join(f"{count} under {guarantee}" for guarantee, count in aborted.items()),
+        faults="\n".join(f"- **{fault.name}**: {fault.about}" for fault in faults),
+    )
 
 
 def injected(made: Round) -> int:
