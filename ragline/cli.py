@@ -13,6 +13,7 @@ import typer
 
 from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
+from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.ingest import IngestError
 from ragline.settings import Settings, SettingsError, load
 from ragline.terminal import ERR, OUT, fail
@@ -28,6 +29,7 @@ topics_app = typer.Typer(help="The topics on the cluster.", no_args_is_help=True
 schemas_app = typer.Typer(help="The events' schemas.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 T = TypeVar("T")
 

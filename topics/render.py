@@ -49,14 +49,15 @@ def description_rows(states: Iterable[PartitionState]) -> list[tuple[str, ...]]:
 
 def render_description(states: Iterable[PartitionState]) -> str:
     """A table with one line per partition."""
-    return _table([DESCRIPTION_COLUMNS, *description_rows(states)])
+    return table([DESCRIPTION_COLUMNS, *description_rows(states)])
 
 
 def _offset(offset: int | None) -> str:
     return "unknown" if offset is None else str(offset)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines, in columns as wide as they need to be."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
