@@ -46,6 +46,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._on_lost = on_lost
         self._fail = fail
         self.partitions: dict[TopicPartition, Partition] = {}
+        self._fenced: set[TopicPartition] = set()
         self.joined = asyncio.Event()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -65,6 +66,16 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         except Exception as error:  # noqa: BLE001 - handed on: aiokafka would swallow it
             self._fail(error)
 
+    def forget(self, tp: TopicPartition) -> None:
+        """Drop a partition on which we are fenced, and join again: if the group says it is ours, it begins anew."""
+        partition = self.partitions.pop(tp, None)
+        if partition is None:
+            return
+        partition.lose()
+        self._on_lost(partition)
+        self._fenced.add(tp)
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - aiokafka has no public way
+
     async def _commit(self, partitions: Iterable[Partition]) -> None:
         try:
             async with asyncio.timeout(self._settings.session_timeout_ms / 2000):
@@ -78,6 +89,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             partition.lose()
             self._on_lost(partition)
             await self._guarantee.close(tp)
+        while self._fenced:
+            await self._guarantee.close(self._fenced.pop())
         new = assigned - self.partitions.keys()
         # First nobody else can commit, then the position is read.
         await asyncio.gather(*[self._guarantee.open(tp) for tp in new])

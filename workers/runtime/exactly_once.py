@@ -33,7 +33,9 @@ _FENCED = (ProducerFenced, InvalidProducerEpoch)
 class ExactlyOnce:
     """Commits each partition's completions in transactions of a producer of its own.
 
-    ``make_producer`` makes an unstarted one for a transactional.id; ``fail`` takes an error that must end the worker.
+    ``make_producer`` makes an unstarted one for a transactional.id. ``on_fenced`` is told of a partition that no longer
+    takes our transactions: another worker has it, or the broker gave up on one of them. ``fail`` takes an error that
+    must end the worker.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class ExactlyOnce:
         group: str,
         make_producer: Callable[[str], AIOKafkaProducer],
         metrics: Metrics,
+        on_fenced: Callable[[TopicPartition], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._group = group
         self._make_producer = make_producer
         self._metrics = metrics
+        self._on_fenced = on_fenced
         self._fail = fail
         self._lines: dict[TopicPartition, _Line] = {}
         self.dirty = asyncio.Event()
@@ -58,7 +62,7 @@ class ExactlyOnce:
 
     async def open(self, tp: TopicPartition) -> None:
         make_producer = partial(self._make_producer, f"{self._group}-{tp.topic}-{tp.partition}")
-        line = _Line(tp, self._group, make_producer, self._metrics, self._fail)
+        line = _Line(tp, self._group, make_producer, self._metrics, self._on_fenced, self._fail)
         await line.open()
         self._lines[tp] = line
 
@@ -108,6 +112,7 @@ class _Line:
         group: str,
         make_producer: Callable[[], AIOKafkaProducer],
         metrics: Metrics,
+        on_fenced: Callable[[TopicPartition], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._tp = tp
@@ -115,6 +120,7 @@ class _Line:
         self._make_producer = make_producer
         self._producer = make_producer()
         self._metrics = metrics
+        self._on_fenced = on_fenced
         self._fail = fail
         self._waiting: list[tuple[Partition, Sequence[Completion], asyncio.Future[list[Undelivered]]]] = []
         self._arrived = asyncio.Event()
@@ -131,6 +137,8 @@ class _Line:
 
     async def commit(self, partition: Partition, completions: Sequence[Completion]) -> list[Undelivered]:
         """Have the completions, and whatever else is done, in a committed transaction."""
+        if self._task is None or self._task.done():
+            raise LostPartitionError(str(partition))
         done: asyncio.Future[list[Undelivered]] = asyncio.get_running_loop().create_future()
         self._waiting.append((partition, completions, done))
         self._arrived.set()
@@ -156,8 +164,9 @@ class _Line:
                     self._waiting += waiting
                     raise
         except _FENCED:
-            log.warning("another worker has the partition; what was done here is dropped", partition=str(self._tp))
+            log.warning("fenced; what was done here and not committed is dropped", partition=str(self._tp))
             self._refuse()
+            self._on_fenced(self._tp)
         except Exception as error:  # noqa: BLE001 - handed on: the worker must end
             self._fail(error)
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
@@ -257,7 +257,7 @@ class Worker:
     def _make_guarantee(self) -> Guarantee:
         if self._settings.guarantee == "exactly_once":
             group = self._names.group(self._stage.name)
-            return ExactlyOnce(group, self._make_producer, self._metrics, self._die)
+            return ExactlyOnce(group, self._make_producer, self._metrics, self._fenced, self._die)
         return AtLeastOnce(self._make_producer(None), self._consumer, self._metrics)
 
     def _make_producer(self, transactional_id: str | None) -> AIOKafkaProducer:
@@ -272,6 +272,9 @@ class Worker:
 
     def _history(self, topic: str) -> int:
         return self._settings.duplicate_window if self._specs[topic].once_per_key else 0
+
+    def _fenced(self, tp: TopicPartition) -> None:
+        self._assignment.forget(tp)
 
     def _die(self, error: BaseException) -> None:
         if not self._died.done():
