@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
 .DEFAULT_GOAL = help
-.PHONY: help env setup demo test test-fast lint faults faults-short faults-mutants lock clean
+.PHONY: help env setup demo test test-fast lint faults faults-short faults-mutants bench-hops lock clean
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint       ruff and mypy'
 	@echo 'make faults     kill workers and brokers while 10,000 requests run, and account for each (docs/faults.md)'
 	@echo 'make faults-short   the same, in about four minutes; faults-mutants: planted defects, which must be found'
+	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -51,6 +52,10 @@ faults-short: env
 
 faults-mutants: env
 	@$(BIN)/python -m faults --mutants
+
+bench-hops: setup
+	@$(PYTHON) -m infra.setup peers
+	@$(BIN)/python -m bench.hops
 
 lock:
 	@$(PYTHON) -m infra.setup lock

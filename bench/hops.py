@@ -20,7 +20,6 @@ from bench.hops_options import STAGES
 from bench.hops_process import PEERS_PYTHON, ROOT, Peer
 from bench.hops_runs import Load, Runs, Speed, Variant
 
-PARTITIONS = (1, 6)
 RAW = Variant("raw")
 RAW_JSON = Variant("raw", codec="json")
 RAW_EXACTLY = Variant("raw", "exactly_once")
@@ -37,6 +36,7 @@ class Plan:
     """How much of everything. ``hops`` are records per framework, about as many as it passes on in a few seconds."""
 
     repetitions: int
+    partitions: tuple[int, ...]
     chain: Load
     hops: dict[str, int]
     head_of_line: tuple[int, int, int]
@@ -45,6 +45,7 @@ class Plan:
 
 FULL = Plan(
     repetitions=5,
+    partitions=(1, 6),
     chain=Load(backlog=10_000, paced=600, rate=100, uncounted=100),
     hops={"faststream": 3_000, "faust": 10_000, "quix": 100_000, "ragline": 20_000},
     head_of_line=(10_000, 100, 500),
@@ -52,6 +53,7 @@ FULL = Plan(
 )
 SHORT = Plan(
     repetitions=1,
+    partitions=(2,),
     chain=Load(backlog=200, paced=20, rate=100, uncounted=5),
     hops={"faststream": 100, "faust": 100, "quix": 100, "ragline": 100},
     head_of_line=(200, 100, 100),
@@ -78,7 +80,7 @@ async def measure(runs: Runs, plan: Plan, parts: Sequence[str]) -> dict[str, flo
 
 async def _chain(runs: Runs, plan: Plan) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for partitions in PARTITIONS:
+    for partitions in plan.partitions:
         speeds: dict[str, list[Speed]] = {name: [] for name in VARIANTS}
         for repetition in range(plan.repetitions):
             for name in _in_turn(list(VARIANTS), repetition):
@@ -88,10 +90,10 @@ async def _chain(runs: Runs, plan: Plan) -> dict[str, float]:
         for name, measured in speeds.items():
             _say_speeds(f"{name}, {partitions} partitions", measured)
         figures |= {f"{name}_{partitions}p": value for name, value in _ratios(speeds).items()}
-    # The worse of both holds.
+    # The worst holds.
     for name in PAIRS:
         for figure, worse in (("throughput", min), ("p50", max), ("p95", max), ("cpu", max)):
-            each = [figures[f"{name}_{figure}_ratio_{partitions}p"] for partitions in PARTITIONS]
+            each = [figures[f"{name}_{figure}_ratio_{partitions}p"] for partitions in plan.partitions]
             figures[f"{name}_{figure}_ratio"] = worse(each)
     return figures
 
@@ -161,6 +163,8 @@ async def main() -> None:
     parser.add_argument("--short", action="store_true", help="a minute, to see that everything runs; not to be quoted")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
     options = parser.parse_args()
+    if "peers" in options.parts and not PEERS_PYTHON.exists():
+        parser.error("the frameworks to compare with are not installed; run python3 -m infra.setup peers")
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     async with running_broker(ROOT / ".ragline", say) as kafka:
         figures = await measure(Runs(kafka), SHORT if options.short else FULL, options.parts)

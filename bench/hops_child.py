@@ -6,6 +6,7 @@ input, and ends when that is closed.
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -78,4 +79,6 @@ _STAGES: dict[str, RunningStage] = {"raw": _raw_stage, "ragline": _ragline_stage
 
 if __name__ == "__main__":
     logs.configure("json", "WARNING")
+    # It complains until a new broker has made its own topics; what does not work shows in the run.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(run(HopsOptions.model_validate_json(sys.argv[1])))

@@ -12,9 +12,10 @@ import psutil
 
 from bench.hops_options import HopsOptions
 from infra.local import child
+from infra.setup.peers import PEERS_VENV
 
 ROOT = Path(__file__).parents[1]
-PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+PEERS_PYTHON = PEERS_VENV / "bin" / "python"
 _READY_TIMEOUT_S = 60
 _END_TIMEOUT_S = 60
 _KIB = 1024
@@ -81,7 +82,7 @@ async def hops_process(options: HopsOptions) -> AsyncIterator[Subject]:
 async def peer_process(peer: Peer, *arguments: str) -> AsyncIterator[Subject]:
     """One hop of a peer, starting."""
     async with _process(
-        [str(peer.python), str(peer.program), *arguments], output=asyncio.subprocess.DEVNULL
+        [str(peer.python), "-W", "ignore", str(peer.program), *arguments], output=asyncio.subprocess.DEVNULL
     ) as process:
         yield Subject(process)
 

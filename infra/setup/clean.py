@@ -7,9 +7,11 @@ from pathlib import Path
 
 from infra.setup.errors import SetupError
 from infra.setup.install import BOOTSTRAP, ROOT, VENV
+from infra.setup.peers import PEERS_VENV
 
 MADE = (
     VENV,
+    PEERS_VENV,
     BOOTSTRAP,
     *(ROOT / name for name in (".ragline", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis")),
 )

@@ -11,6 +11,7 @@ from infra.setup.clean import clean
 from infra.setup.errors import SetupError
 from infra.setup.install import ACCELS, choose_accel, install
 from infra.setup.locks import lock
+from infra.setup.peers import install_peers
 
 _INTERRUPTED = 130
 
@@ -43,6 +44,8 @@ def _act(options: argparse.Namespace) -> None:
         lock(os.environ, say)
     elif options.action == "clean":
         clean(say)
+    elif options.action == "peers":
+        install_peers(os.environ, say)
     else:
         accel, reason = choose_accel(options.accel)
         say(f"ACCEL={accel.name} ({reason})")
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     installing.add_argument("--accel", choices=["auto", *ACCELS], default="auto", help="what the engine runs on")
     installing.add_argument("--ports", action="store_true", help="refuse taken ports before a long set-up")
     actions.add_parser("lock", help="make requirements/*.lock anew")
+    actions.add_parser("peers", help="make .venv-bench hold the frameworks that benchmarks compare with")
     actions.add_parser("clean", help="remove what set-up and runs have made")
     return parser
 

@@ -36,6 +36,10 @@ def test_without_a_target_the_targets_are_listed() -> None:
         (["faults"], [f"{INSTALL} auto", ".venv/bin/python -m faults --document docs/faults.md"]),
         (["faults-short"], [f"{INSTALL} auto", ".venv/bin/python -m faults --short"]),
         (["faults-mutants"], [f"{INSTALL} auto", ".venv/bin/python -m faults --mutants"]),
+        (
+            ["bench-hops"],
+            [".venv/bin/python -m ragline.prepare", "python3 -m infra.setup peers", ".venv/bin/python -m bench.hops"],
+        ),
         (["lock"], ["python3 -m infra.setup lock"]),
         (["clean"], ["python3 -m infra.setup clean"]),
     ],
