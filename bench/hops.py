@@ -55,7 +55,7 @@ SHORT = Plan(
     repetitions=1,
     partitions=(2,),
     chain=Load(backlog=200, paced=20, rate=100, uncounted=5),
-    hops={"faststream": 100, "faust": 100, "quix": 100, "ragline": 100},
+    hops={"faststream": 100, "faust": 100, "quix": 5_000, "ragline": 100},
     head_of_line=(200, 100, 100),
     memory=(100, 200),
 )

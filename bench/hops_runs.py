@@ -89,7 +89,7 @@ class Runs:
             arguments = (self._kafka.bootstrap_servers, names.group("peer"), source, target)
             async with peer_process(peer, *arguments) as subject, reading(self._kafka, target, 1) as sink:
                 await self._drain(subject, sink, count)
-        return (count - 1) * 1000 / (sink.last_ms - sink.first_ms)
+        return (count - 1) * 1000 / max(sink.last_ms - sink.first_ms, 1)
 
     async def head_of_line_s(self, kind: str, count: int, slow_every: int, slow_ms: int) -> float:
         """Seconds from first to last output, where one record of ``slow_every`` takes ``slow_ms``; one partition."""
