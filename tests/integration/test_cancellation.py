@@ -8,14 +8,18 @@ from typing import Literal
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from ragline.client import Client, RequestError
 from ragline.settings import Settings
 from schemas.events import Answered, CancellationRequested, QueryAsked, RequestCancelled
 from schemas.headers import Headers
 from schemas.values import Usage
-from tests.fixtures.pipeline import Pipeline, Record, eventually
-from topics.specs import ANSWERS, CONTROL, QUERIES, TopicSpec
+from tests.fixtures.pipeline import Pipeline, Record, eventually, make_pipeline
+from topics.admin import apply_topics
+from topics.settings import TopicSettings
+from topics.specs import ANSWERS, CONTROL, QUERIES, TopicSpec, all_topics
+from workers.runtime.cancellation import Cancellations
 from workers.runtime.stage import Delivery, Outcome, Produce, UnavailableError
 from workers.runtime.worker import Worker
 
@@ -214,3 +218,21 @@ async def test_the_client_cancels_and_whoever_waits_is_told(pipeline: Pipeline) 
             with suppress(asyncio.CancelledError, RequestError):
                 await asking
     assert caught.value.code == "cancelled"
+
+
+async def test_a_topic_that_is_missing_is_waited_for(kafka_bootstrap: str) -> None:
+    specs = [spec for spec in all_topics() if spec is not CONTROL]
+    async with make_pipeline(kafka_bootstrap, specs, partitions=1) as pipeline:
+        cancellations = Cancellations(pipeline.kafka, pipeline.names, window_s=60)
+        with capture_logs() as logs:
+            following = asyncio.create_task(cancellations.run())
+            try:
+                await eventually(lambda: any("rag.control is missing" in str(line.get("reason")) for line in logs))
+                assert not cancellations.caught_up.is_set()
+                await apply_topics(pipeline.kafka, TopicSettings(partitions=1), pipeline.names, specs=[CONTROL])
+                await cancel(pipeline, "r")
+                await eventually(lambda: cancellations.cancelled.find("r") is not None)
+                await eventually(cancellations.caught_up.is_set)
+            finally:
+                following.cancel()
+                await asyncio.wait({following})

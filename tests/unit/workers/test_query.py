@@ -131,6 +131,13 @@ async def test_the_earliest_deadline_holds(fields: dict[str, Any], headers: Any,
     assert accepted.deadline_at == ASKED + timedelta(seconds=after_asked_s)
 
 
+async def test_after_a_redrive_its_deadline_holds_alone() -> None:
+    later = NOW + timedelta(hours=1)
+    long_ago = Headers(time=NOW - timedelta(days=3), deadline_at=later, redrives=1)
+    accepted = await accept(deliver(headers=long_ago, timeout_ms=1_000, deadline_at=ASKED))
+    assert accepted.deadline_at == later
+
+
 @pytest.mark.parametrize("fields", [{"timeout_ms": 1_000}, {"deadline_at": "2026-03-01T11:00:00"}])
 async def test_a_deadline_that_has_passed_expires_the_request(fields: dict[str, Any]) -> None:
     outcome = await stage().handle(deliver(**fields))

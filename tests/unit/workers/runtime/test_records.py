@@ -2,19 +2,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from schemas import codec
 from schemas.events import (
     Answered,
     DocumentFailed,
     DocumentSubmitted,
+    QueryAccepted,
     QueryAsked,
+    RequestCancelled,
     RequestExpired,
     RequestFailed,
 )
+from schemas.examples import EXAMPLE_BY_TYPE
 from schemas.headers import Headers, Origin, StageTime
 from schemas.revision import document_revision
 from schemas.values import Usage
 from topics.names import Namespace
-from topics.specs import DOCUMENTS, QUERIES
+from topics.specs import DOCUMENTS, QUERIES, QUERIES_ACCEPTED
 from workers.runtime import records
 from workers.runtime.records import Incoming, Span
 from workers.runtime.stage import PoisonError
@@ -136,3 +140,39 @@ def test_the_earlier_deadline_holds() -> None:
 def test_a_null_value_withdraws_a_document() -> None:
     delivery = records.deliver(make_record(b"doc", None), DOCUMENTS, 1)
     assert delivery.event.TYPE == "ragline.document.withdrawn.v1"
+
+
+def test_a_cancelled_request_ends_with_the_reason() -> None:
+    delivery = records.deliver(make_record(tenant="acme"), QUERIES, 1)
+    [cancelled] = records.cancelled(delivery, "query", "the client left")
+    assert cancelled == RequestCancelled(request_id="r1", tenant="acme", stage="query", reason="the client left")
+
+
+def test_a_redriven_record_is_for_the_stage_that_failed() -> None:
+    assert records.is_for(make_record(), "prompt")
+    assert records.is_for(make_record(redrives=1, redriven_for="prompt"), "prompt")
+    assert not records.is_for(make_record(redrives=1, redriven_for="prompt"), "projector")
+
+
+def test_outputs_of_a_redriven_record_are_others_and_count_it() -> None:
+    later = NOW + timedelta(hours=1)
+    first, second, again = (
+        Headers.decode(records.outgoing(record, [make_answer()], SPAN, NAMES)[0].headers)
+        for record in (
+            make_record(id="a"),
+            make_record(id="a", redrives=1, redriven_for="query", deadline_at=later),
+            make_record(id="a", redrives=1, redriven_for="query", deadline_at=later),
+        )
+    )
+    assert first.id != second.id == again.id
+    assert (second.redrives, second.redriven_for, second.deadline_at) == (1, None, later)
+
+
+def test_a_redrive_s_deadline_replaces_the_event_s() -> None:
+    later = NOW + timedelta(hours=1)
+    query = EXAMPLE_BY_TYPE[QueryAccepted.TYPE]
+    value = codec.encode(query)
+    old = records.deliver(make_record(value=value, type=query.TYPE), QUERIES_ACCEPTED, 1)
+    assert old.deadline_at == query.expires_at
+    redriven = make_record(value=value, type=query.TYPE, redrives=1, deadline_at=later)
+    assert records.deliver(redriven, QUERIES_ACCEPTED, 1).deadline_at == later
