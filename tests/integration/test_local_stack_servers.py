@@ -1,3 +1,5 @@
+import uuid
+
 import aiokafka
 import pytest
 import redis.asyncio
@@ -48,6 +50,9 @@ async def test_redis_answers(redis_url: str) -> None:
 def test_milvus_answers(milvus_uri: str) -> None:
     client = MilvusClient(milvus_uri)
     try:
-        assert client.list_collections() == []
+        name = f"test_{uuid.uuid4().hex}"
+        client.create_collection(name, dimension=4)
+        assert name in client.list_collections()
+        client.drop_collection(name)
     finally:
         client.close()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from backends.engine import EngineDeadError
 from schemas.events import Answered, QueryAsked
@@ -132,6 +133,20 @@ async def test_an_answer_carries_key_origin_trace_and_timeline(pipeline: Pipelin
     assert [time.stage for time in record.headers.timeline] == ["test-concurrent"]
     committed = await pipeline.committed("test-concurrent", QUERIES)
     assert sum(position for position, _ in committed.values()) == 1
+
+
+async def test_markers_of_transactions_are_no_lag(pipeline: Pipeline) -> None:
+    producer = AIOKafkaProducer(**pipeline.kafka.client_options(), transactional_id=pipeline.names.prefix)
+    async with producer, producer.transaction():
+        topic = pipeline.names.topic(QUERIES)
+        await producer.send_and_wait(topic, b'{"question": "q"}', key=b"r", partition=0)
+    async with pipeline.running(Concurrent()):
+        await pipeline.read_count(ANSWERS, 1)
+
+        async def caught_up() -> bool:
+            return (await pipeline.committed("test-concurrent", QUERIES))[0][0] == 2
+
+        await eventually(caught_up)
 
 
 async def test_a_missing_key_gets_one_made_of_the_record_s_place(pipeline: Pipeline) -> None:

@@ -40,8 +40,10 @@ class Intake:
         backlog: Backlog,
         max_outstanding: int,
         metrics: Metrics,
+        dirty: asyncio.Event,
     ) -> None:
         self._consumer = consumer
+        self._dirty = dirty
         self._assignment = assignment
         self._specs = specs
         self._stage = stage
@@ -61,6 +63,8 @@ class Intake:
                 log.warning("fetch failed, trying again", reason=str(error) or repr(error))
                 await asyncio.sleep(_ERROR_WAIT_S)
                 continue
+            if not fetched:
+                await self._skip_markers()
             # No await from here to the end of the loop: a rebalance in between would mix two assignments.
             now_ms = time.time_ns() // 1_000_000
             for tp, records in fetched.items():
@@ -68,6 +72,18 @@ class Intake:
                 if partition is not None:
                     for record in records:
                         self._take(partition, record, now_ms)
+
+    async def _skip_markers(self) -> None:
+        """Let idle partitions pass the markers that end transactions, or they would seem to lag for ever."""
+        for tp, partition in list(self._assignment.partitions.items()):
+            if partition.progress.outstanding == 0 and tp in self._consumer.assignment():
+                position = await self._consumer.position(tp)
+                if not partition.lost and partition.progress.skip_to(position):
+                    self._dirty.set()
+
+    def _drop(self, partition: Partition, offset: int) -> None:
+        partition.progress.finish(offset)
+        self._dirty.set()
 
     def resume(self, partition: Partition) -> None:
         """Fetch a paused partition again, once there is room."""
@@ -110,12 +126,12 @@ class Intake:
         if not partition.progress.begin(record.offset):
             return
         if not is_for(incoming, self._stage):
-            partition.progress.finish(record.offset)
+            self._drop(partition, record.offset)
             return
         if first != record.offset:
             log.info("duplicate dropped", origin=str(incoming.origin), first_offset=first)
             self._metrics.duplicates.inc()
-            partition.progress.finish(record.offset)
+            self._drop(partition, record.offset)
             return
         self._backlog.add(Job(incoming, spec, partition))
 

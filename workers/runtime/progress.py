@@ -71,6 +71,15 @@ class Progress:
             self._done.add(offset)
             self._advance()
 
+    def skip_to(self, offset: int) -> bool:
+        """Note that there is no record before ``offset``; counts only while nothing is outstanding. Whether it changed
+        anything.
+        """
+        if self._begun or offset <= self._next:
+            return False
+        self._next = offset
+        return True
+
     def commit(self) -> tuple[int, str]:
         """What to commit: the watermark and the metadata."""
         watermark = self._begun[0] if self._begun else self._next

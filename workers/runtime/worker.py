@@ -70,6 +70,7 @@ class Worker:
             self._backlog,
             settings.max_outstanding,
             self._metrics,
+            self._guarantee.dirty,
         )
         self._cancellations = Cancellations(kafka, names, settings.cancellation_window_ms / 1000)
         self._handler = Handler(
