@@ -11,9 +11,9 @@ _HEADINGS = ("fault", "guarantee", "requests", "injected", "lost", "duplicated",
 
 _PAGE = """# What was killed, and what became of the requests
 
-Written by `make faults` on {date}: {requests} requests, seed {seed}, on {cores} cores. Three Kafka brokers (replication 3,
-two in-sync replicas at least) and two worker processes for each of the five stages of a question, all as processes of
-the local stack. The stages echo: the runtime, the events and the topics are the real ones, and nothing waits for a model.
+Written by `make faults` on {date}: {requests} requests, seed {seed}, on {cores} cores. Three Kafka brokers (replication
+3, two in-sync replicas at least) and two worker processes for each of the five stages of a question, all as processes
+of the local stack. The stages echo: the runtime, the events and the topics are real, and nothing waits for a model.
 
 `make faults` runs all of it again, `make faults-short` a selection in about four minutes, `make faults-mutants` plants
 defects in the runtime and checks that they are found. The same seed makes the same choices: which stage, which broker,
