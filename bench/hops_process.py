@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 
@@ -80,19 +81,19 @@ async def hops_process(options: HopsOptions) -> AsyncIterator[Subject]:
 
 @contextlib.asynccontextmanager
 async def peer_process(peer: Peer, *arguments: str) -> AsyncIterator[Subject]:
-    """One hop of a peer, starting."""
-    async with _process(
-        [str(peer.python), "-W", "ignore", str(peer.program), *arguments], output=asyncio.subprocess.DEVNULL
-    ) as process:
-        yield Subject(process)
+    """One hop of a peer, starting, in a folder of its own."""
+    argv = [str(peer.python), "-W", "ignore", str(peer.program), *arguments]
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        async with _process(argv, output=asyncio.subprocess.DEVNULL, folder=Path(folder)) as process:
+            yield Subject(process)
 
 
 @contextlib.asynccontextmanager
 async def _process(
-    argv: Sequence[str], output: int = asyncio.subprocess.PIPE
+    argv: Sequence[str], output: int = asyncio.subprocess.PIPE, folder: Path = ROOT
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *child.command(argv), stdin=asyncio.subprocess.PIPE, stdout=output, cwd=ROOT
+        *child.command(argv), stdin=asyncio.subprocess.PIPE, stdout=output, cwd=folder
     )
     try:
         yield process

@@ -1,17 +1,15 @@
 """One hop of Faust, at least once, with its defaults but for the acknowledgement of all replicas."""
 
 import sys
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import faust
 
 servers, group, source, target = sys.argv[1:]
-folder = TemporaryDirectory(prefix="ragline-bench-faust-")
 app = faust.App(
     group,
     broker=f"aiokafka://{servers}",
-    datadir=folder.name,
+    datadir="faust",
     web_enabled=False,
     topic_disable_leader=True,
     topic_allow_declare=False,
