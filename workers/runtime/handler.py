@@ -53,7 +53,9 @@ class Handler:
         on_finished: Callable[[Partition], None],
     ) -> None:
         self._stage = stage
-        self._batched = isinstance(stage, BatchedStage)
+        # Asked once: a check against a Protocol costs more than anything else done per record.
+        self._batch: BatchedStage[Any] | None = stage if isinstance(stage, BatchedStage) else None
+        self._single: ConcurrentStage[Any] | None = None if isinstance(stage, BatchedStage) else stage
         self._backlog = backlog
         self._guarantee = guarantee
         self._names = names
@@ -62,7 +64,7 @@ class Handler:
         self._metrics = metrics
         self._tracing = tracing
         self._on_finished = on_finished
-        self._slots = asyncio.Semaphore(1 if isinstance(stage, BatchedStage) else stage.max_in_flight)
+        self._slots = asyncio.Semaphore(self._single.max_in_flight if self._single else 1)
         self._rng = random.Random()  # noqa: S311 - jitter
         self._busy: set[Job] = set()
         self._idle = asyncio.Event()
@@ -81,10 +83,10 @@ class Handler:
             jobs: list[Job] = []
             try:
                 await self._backlog.wait()
-                if isinstance(self._stage, BatchedStage):
-                    if len(self._backlog) < self._stage.max_batch and self._stage.linger_ms:
-                        await asyncio.sleep(self._stage.linger_ms / 1000)
-                    jobs = self._backlog.take(self._stage.max_batch)
+                if self._batch is not None:
+                    if len(self._backlog) < self._batch.max_batch and self._batch.linger_ms:
+                        await asyncio.sleep(self._batch.linger_ms / 1000)
+                    jobs = self._backlog.take(self._batch.max_batch)
                 else:
                     jobs = self._backlog.take(1)
             finally:
@@ -113,7 +115,7 @@ class Handler:
                 self._idle.set()
 
         task.add_done_callback(end)
-        if not self._batched:
+        if self._single is not None:
             # A batch holds work of other partitions too: it goes on, and what was lost is dropped after it.
             jobs[0].partition.tasks.add(task)
             task.add_done_callback(jobs[0].partition.tasks.discard)
@@ -178,19 +180,18 @@ class Handler:
             job.traceparent = span.traceparent
         try:
             deliveries = [job.delivery for job in jobs if job.delivery]
-            if isinstance(self._stage, BatchedStage):
-                return await self._handle_batch(deliveries)
-            with structlog.contextvars.bound_contextvars(request_id=deliveries[0].key):
-                return [await self._handle_one(deliveries[0])]
+            if self._single is not None:
+                with structlog.contextvars.bound_contextvars(request_id=deliveries[0].key):
+                    return [await self._handle_one(self._single, deliveries[0])]
+            return await self._handle_batch(deliveries)
         finally:
             for span in spans:
                 span.end()
 
-    async def _handle_one(self, delivery: Delivery[Event]) -> Outcome:
-        assert not isinstance(self._stage, BatchedStage)  # noqa: S101 - for the type checker
+    async def _handle_one(self, stage: ConcurrentStage[Any], delivery: Delivery[Event]) -> Outcome:
         try:
             with self._cancelled.watching(delivery.key):
-                return await self._stage.handle(delivery)
+                return await stage.handle(delivery)
         except EngineDeadError:
             raise
         except RequestCancelledError as error:
@@ -200,9 +201,9 @@ class Handler:
             return self._as_error(error)
 
     async def _handle_batch(self, deliveries: list[Delivery[Event]]) -> list[Outcome]:
-        assert isinstance(self._stage, BatchedStage)  # noqa: S101 - for the type checker
+        assert self._batch is not None  # noqa: S101 - for the type checker
         try:
-            outcomes = await self._stage.handle(deliveries)
+            outcomes = await self._batch.handle(deliveries)
             if len(outcomes) != len(deliveries):
                 msg = f"stage {self._stage.name} gave {len(outcomes)} outcomes for {len(deliveries)} events"
                 raise RuntimeError(msg)  # noqa: TRY301 - same path as any other fault of the stage

@@ -17,36 +17,38 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class RecordSpan:
-    """The span of one record. ``traceparent`` makes the next stage's span a child of it."""
+    """The span of one record, if spans are exported. ``traceparent`` makes the next stage's span a child of it."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span | None, traceparent: str | None) -> None:
         self._span = span
-        carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier, context=trace.set_span_in_context(span))
-        self.traceparent = carrier.get("traceparent")
+        self.traceparent = traceparent
 
     def end(self) -> None:
         """The record has been handled."""
-        self._span.end()
+        if self._span is not None:
+            self._span.end()
 
 
 class Tracing:
-    """Starts a span per record; ``close`` flushes what is not yet exported."""
+    """Starts a span per record, where spans are exported; ``close`` flushes what is not yet exported."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._provider = TracerProvider(resource=Resource.create({"service.name": f"ragline-{stage}"}))
+        self._provider: TracerProvider | None = None
         # OpenTelemetry's own variables say whether and where to export: an operator sets them alike for every service.
         if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - slow to import
                 OTLPSpanExporter,
             )
 
+            self._provider = TracerProvider(resource=Resource.create({"service.name": f"ragline-{stage}"}))
             self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("ragline")
 
     def start(self, topic: str, key: str, traceparent: str | None) -> RecordSpan:
         """Begin the span of one record, as a child of what the record came from."""
+        if self._provider is None:
+            # A span that nobody sees would cost more than the rest of the runtime's work on the record.
+            return RecordSpan(None, traceparent)
         parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         attributes = {
             "messaging.system": "kafka",
@@ -55,9 +57,13 @@ class Tracing:
             "messaging.kafka.message.key": key,
             "messaging.consumer.group.name": self._stage,
         }
-        name = f"process {topic}"
-        return RecordSpan(self._tracer.start_span(name, context=parent, kind=SpanKind.CONSUMER, attributes=attributes))
+        tracer = self._provider.get_tracer("ragline")
+        span = tracer.start_span(f"process {topic}", context=parent, kind=SpanKind.CONSUMER, attributes=attributes)
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier, context=trace.set_span_in_context(span))
+        return RecordSpan(span, carrier.get("traceparent"))
 
     def close(self) -> None:
         """Export what is left."""
-        self._provider.shutdown()
+        if self._provider is not None:
+            self._provider.shutdown()
