@@ -35,7 +35,6 @@ Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
 PARTITIONS = 4
 WORKERS_PER_STAGE = 2
 SESSION_TIMEOUT_MS = 5_000
-_START_TIMEOUT_S = 120
 _END_TIMEOUT_S = 60
 _SETTLE_TIMEOUT_S = 30
 _LOOK_S = 0.5
@@ -86,11 +85,10 @@ def questions(fault: Fault, prefix: str, count: int, rng: Random) -> list[Asked]
 
 
 @contextlib.asynccontextmanager
-async def running_cluster(data_dir: Path, report: Report) -> AsyncIterator[Cluster]:
+async def running_cluster(data_dir: Path, small_disk: SmallDisk | None, report: Report) -> AsyncIterator[Cluster]:
     """Three brokers in a folder of their own, gone at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="ragline-faults-") as folder:
-        scratch = Path(folder) / "scratch"
-        cluster = Cluster(Path(folder), data_dir, SmallDisk.probe(scratch), report)
+        cluster = Cluster(Path(folder), data_dir, small_disk, report)
         try:
             await cluster.start()
             yield cluster
@@ -138,7 +136,8 @@ class Campaign:
             for stage in STAGES:
                 for _ in range(WORKERS_PER_STAGE):
                     self._fleet.add(stage)
-            await self._warm_up(producer)
+            for worker in self._fleet.workers():
+                await self._fleet.wait_until_ready(worker)
             return [await self._round(fault, producer) for fault in faults]
         finally:
             await self._fleet.close()
@@ -151,14 +150,6 @@ class Campaign:
         ends = await read_ends(self._cluster, self._names, _SETTLE_TIMEOUT_S)
         counts = await count_records(self._cluster, self._names, ends)
         return counts.total() - len(self._journal.records)
-
-    async def _warm_up(self, producer: AIOKafkaProducer) -> None:
-        """Wait until one request for each partition has come through."""
-        asked = [Asked(f"warm-up-{n}", "warm-up") for n in range(5 * PARTITIONS)]
-        await Load(producer, self._names, asked, rate=100).run()
-        if not await self._journal.wait_until_ended([one.key for one in asked], _START_TIMEOUT_S):
-            msg = f"the workers of {self._guarantee} answered nothing within {_START_TIMEOUT_S} s"
-            raise RuntimeError(msg)
 
     async def _round(self, fault: Fault, producer: AIOKafkaProducer) -> Round:
         started = time.monotonic()

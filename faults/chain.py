@@ -14,10 +14,11 @@ from topics.specs import (
     TopicSpec,
 )
 
-# poison: cannot be handled; huge: its output fits no topic; killing: kills whoever handles it; flaky: fails once.
-Wish: TypeAlias = Literal["poison", "huge", "killing", "flaky"]
+# poison: cannot be handled; huge: its output fits no topic; killing: kills whoever handles it; flaky: fails once;
+# slow: takes seconds, while others pass it.
+Wish: TypeAlias = Literal["poison", "huge", "killing", "flaky", "slow"]
 _FATAL = frozenset({"poison", "huge", "killing"})
-_WISHES = re.compile(r"(poison|huge|killing|flaky) (\w+): ")
+_WISHES = re.compile(r"(poison|huge|killing|flaky|slow) (\w+): ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ BATCHED = frozenset({"embedding", "retrieval"})
 # Larger than any record that a request's topics take.
 _HUGE_BYTES = 3 * MIB
 _SLOW_FACTOR = 100
+_SLOW_MS = 2_000
 _DIMENSIONS = 8
 
 
@@ -57,12 +58,12 @@ class Echo:
 
     async def work(self, delivery: Delivery[Any]) -> Outcome:
         """Take as long as the request takes, then echo it, or do what its question wants."""
+        wish = wish_of(question_of(delivery.event), self.name)
         factor = _SLOW_FACTOR if self._traps.slowed else 1
-        await asyncio.sleep(duration_ms(delivery.key) * factor / 1000)
+        await asyncio.sleep((_SLOW_MS if wish == "slow" else duration_ms(delivery.key)) * factor / 1000)
         trap = self._traps.passed("handling")
         if trap is not None and trap.action == "engine_dead":
             raise EngineDeadError("the engine is dead, as the fault campaign wants it")
-        wish = wish_of(question_of(delivery.event), self.name)
         if wish == "killing":
             os.kill(os.getpid(), signal.SIGKILL)
         if wish == "poison":

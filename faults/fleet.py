@@ -17,7 +17,7 @@ from workers.runtime.settings import RuntimeSettings
 
 _RESTART_WAIT_S = 0.2
 _STOP_GRACE_S = 30.0
-_READY_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 120.0
 _LOOK_S = 0.05
 
 

@@ -13,11 +13,13 @@ from aiokafka import AIOKafkaProducer
 from faults.arena import Arena
 from faults.chain import STAGES, Wish
 from faults.cluster import BROKERS
+from faults.echo import BATCHED
 from faults.traps import Action, Point
 
 Script: TypeAlias = Callable[[Arena], Coroutine[None, None, None]]
 
 _TIMES = 4
+_CONCURRENT = tuple(stage for stage in STAGES if stage not in BATCHED)
 _BROKER_AWAY_S = 6.0
 _STORM_WAIT_S = 0.7
 # One of the first to pass a point is caught: early enough that the load is not over, and not always the first.
@@ -185,6 +187,13 @@ ALL = (
     Fault("kill after send", "SIGKILL when an output has just been acknowledged", _trapped("after_send")),
     Fault("kill after offsets", "SIGKILL when the offsets have just been taken", _trapped("after_offsets")),
     Fault("kill in mid commit", "SIGKILL 0 to 6 ms after a commit was sent", _trapped("mid_commit")),
+    Fault(
+        "kill out of order",
+        "SIGKILL after a commit, when later records are done and slow ones before them are not",
+        _trapped("after_offsets", stages=_CONCURRENT),
+        wish="slow",
+        wishes=60,
+    ),
     Fault("zombie", "SIGSTOP with work in hand, past the session timeout; SIGCONT", _zombie),
     Fault("broker killed", "SIGKILL of a broker, back after 6 s", _broker_kill),
     Fault("group coordinator killed", "SIGKILL of the broker that coordinates a group", _coordinator_kill),
@@ -221,6 +230,7 @@ SHORT: Mapping[str, Sequence[str]] = {
         "kill after send",
         "kill after offsets",
         "kill in mid commit",
+        "kill out of order",
         "zombie",
         "group coordinator killed",
         "oversized",

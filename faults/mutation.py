@@ -26,7 +26,7 @@ class Case:
 CASES = (
     Case("fencing_off", "exactly_once", "zombie", "duplicated"),
     Case("commit_before_acks", "at_least_once", "kill before send", "lost"),
-    Case("watermark_ignores_gaps", "at_least_once", "kill before send", "lost"),
+    Case("watermark_ignores_gaps", "at_least_once", "kill out of order", "lost"),
 )
 
 

@@ -19,6 +19,7 @@ def test_a_wish_is_for_one_stage() -> None:
 
 def test_a_request_that_fails_once_is_answered() -> None:
     assert failing_stage(ask("why?", "flaky", "prompt")) is None
+    assert failing_stage(ask("why?", "slow", "prompt")) is None
     assert failing_stage("what is poison prompt: about?") is None
     assert not has_wish("why?")
 
