@@ -7,8 +7,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench.hops_process import PEERS_PYTHON
-
 pytestmark = pytest.mark.servers
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +15,6 @@ FIGURES = {
     "chain": {f"{pair}_{figure}_ratio" for pair in ("alo", "eos") for figure in ("throughput", "p50", "p95")},
     "head-of-line": {"head_of_line_speedup"},
     "memory": {"rss_mb_growth"},
-    "peers": {"vs_faststream", "vs_faust", "vs_quix"},
 }
 
 
@@ -40,10 +37,3 @@ async def test_a_short_run_gives_all_figures() -> None:
     figures = await short("chain", "head-of-line", "memory")
     assert FIGURES["chain"] | FIGURES["head-of-line"] | FIGURES["memory"] <= figures.keys()
     assert all(value > 0 for name, value in figures.items() if name != "rss_mb_growth")
-
-
-async def test_a_short_run_next_to_other_frameworks() -> None:
-    if not PEERS_PYTHON.exists():
-        pytest.skip("the other frameworks are not installed (python3 -m infra.setup peers)")
-    figures = await short("peers")
-    assert FIGURES["peers"] == figures.keys()
