@@ -1,5 +1,7 @@
 """HTTP errors, all with the same body."""
 
+from typing import ClassVar
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,19 +13,86 @@ from bridge.messages import ErrorBody, ErrorDetail
 from bridge.protocol import sentence
 
 RETRY_AFTER_S = 2
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large"}
 
 log = structlog.get_logger(__name__)
 
 
-class NotFoundError(Exception):
-    """There is nothing by that name; the message says what was looked for."""
+class BridgeError(Exception):
+    """Base of what the bridge refuses: a status and a code for programs, one sentence for people.
+
+    ``retry_after_s`` says when the same may be tried again, where that helps.
+    """
+
+    status: ClassVar[int]
+    code: str
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the response."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+class UnauthorizedError(BridgeError):
+    """There is no credential, or none that is valid."""
+
+    status = 401
+    code = "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="ragline"'}
+
+
+class ForbiddenError(BridgeError):
+    """Who asks is known, but may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFoundError(BridgeError):
+    """There is nothing by that name for this tenant; the message says what was looked for."""
+
+    status = 404
+    code = "not_found"
+
+
+class ConflictError(BridgeError):
+    """What is asked contradicts what was asked before."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooManyRequestsError(BridgeError):
+    """The tenant asks more than it may."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class OverloadedError(BridgeError):
+    """The pipeline or this bridge has as much as it can do."""
+
+    status = 503
+    code = "overloaded"
 
 
 def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error as every client sees it."""
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+def response_to(error: BridgeError) -> JSONResponse:
+    """What a client is told of ``error``."""
+    return error_response(error.status, error.code, str(error), error.headers)
 
 
 def install(app: FastAPI) -> None:
@@ -44,9 +113,9 @@ def install(app: FastAPI) -> None:
         code = _CODES.get(error.status_code, "bad_request")
         return error_response(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
-    @app.exception_handler(NotFoundError)
-    async def not_found(_: Request, error: NotFoundError) -> JSONResponse:
-        return error_response(404, "not_found", str(error))
+    @app.exception_handler(BridgeError)
+    async def told(_: Request, error: BridgeError) -> JSONResponse:
+        return response_to(error)
 
     @app.exception_handler(BackendUnavailableError)
     async def unavailable(request: Request, error: BackendUnavailableError) -> JSONResponse:

@@ -1,7 +1,7 @@
 """Every event, one class each. The class knows its CloudEvents type; its topic is in ``topics.specs``.
 
 Published versions decode for ever: a change that an old reader or writer would notice is a new class with
-the next version number.
+the next version number. A new field is optional, and left out of the JSON where it is not set.
 """
 
 from datetime import datetime
@@ -20,10 +20,12 @@ from schemas.values import (
     Passage,
     Positive,
     QueryOptions,
+    ResponseFormat,
     Sampling,
     Source,
     Usage,
     Value,
+    is_unset,
 )
 
 MAX_REQUEST_ID_CHARS = 128
@@ -61,7 +63,8 @@ class Event(Value):
 class QueryAsked(Event):
     """A question from upstream. Only ``question`` is required; the record key is the request ID.
 
-    ``timeout_ms`` counts from the record's timestamp; ``deadline_at`` is absolute; the earlier one holds.
+    ``timeout_ms`` counts from the record's timestamp; ``deadline_at`` is absolute; the earlier one holds. ``history``
+    is what was said before in the same conversation, oldest first; its system messages are further instructions.
     """
 
     TYPE = "ragline.query.asked.v1"
@@ -80,6 +83,8 @@ class QueryAsked(Event):
     stop: tuple[str, ...] | None = None
     timeout_ms: Integer | None = None
     deadline_at: Moment | None = None
+    history: Annotated[tuple[ChatMessage, ...] | None, Field(exclude_if=is_unset)] = None
+    response_format: Annotated[ResponseFormat | None, Field(exclude_if=is_unset)] = None
 
 
 class QueryAccepted(Event):
@@ -94,6 +99,7 @@ class QueryAccepted(Event):
     asked_at: Moment
     deadline_at: Moment | None
     options: QueryOptions
+    history: Annotated[tuple[ChatMessage, ...], Field(exclude_if=is_unset)] = ()
 
     @property
     def key(self) -> str:
@@ -350,6 +356,46 @@ class DeadLetterDropped(DeadLetterEvent):
     reason: str | None = None
 
 
+# --- an API key -------------------------------------------------------------------------------------------
+
+
+class ApiKeyEvent(Event):
+    """Base of what is said of an API key. ``by`` is who did it."""
+
+    key_id: str
+    tenant: str
+    label: str
+    by: str
+    at: Moment
+
+    @property
+    def key(self) -> str:
+        return self.key_id
+
+    @property
+    def tenant_id(self) -> str:
+        return self.tenant
+
+
+class ApiKeyCreated(ApiKeyEvent):
+    """The key is valid, until ``valid_until`` if that is set. ``digest`` is its SHA-256 in hexadecimal.
+
+    ``scopes`` are of ``ask``, ``ingest`` and ``admin``.
+    """
+
+    TYPE = "ragline.api_key.created.v1"
+
+    digest: str
+    scopes: tuple[str, ...]
+    valid_until: Moment | None = None
+
+
+class ApiKeyRevoked(ApiKeyEvent):
+    """The key is valid no longer, and never again."""
+
+    TYPE = "ragline.api_key.revoked.v1"
+
+
 EVENTS: tuple[type[Event], ...] = (
     QueryAsked,
     QueryAccepted,
@@ -369,5 +415,7 @@ EVENTS: tuple[type[Event], ...] = (
     DocumentFailed,
     DeadLetterRedriven,
     DeadLetterDropped,
+    ApiKeyCreated,
+    ApiKeyRevoked,
 )
 EVENT_BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}

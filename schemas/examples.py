@@ -55,6 +55,14 @@ _LETTER: dict[str, Any] = {
     "at": _DEADLINE,
 }
 
+_API_KEY: dict[str, Any] = {
+    "key_id": "4f1c9a7d20be",
+    "tenant": "default",
+    "label": "the search page",
+    "by": "ana@ops",
+    "at": _ASKED,
+}
+
 EXAMPLES: tuple[Event, ...] = (
     events.QueryAsked(question=_QUERY.question),
     _QUERY,
@@ -124,6 +132,10 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     events.DeadLetterRedriven(**_LETTER, redrives=1),
     events.DeadLetterDropped(**_LETTER, reason="the question was a test"),
+    events.ApiKeyCreated(
+        **_API_KEY, digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", scopes=("ask", "ingest")
+    ),
+    events.ApiKeyRevoked(**_API_KEY),
 )
 EXAMPLE_BY_TYPE: dict[str, Event] = {example.TYPE: example for example in EXAMPLES}
 

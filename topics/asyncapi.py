@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from schemas.codec import encode
 from schemas.events import (
     EVENTS,
+    ApiKeyEvent,
     DeadLetterEvent,
     DocumentStageEvent,
     DocumentSubmitted,
@@ -196,6 +197,8 @@ def _key(kind: type[Event]) -> dict[str, Any]:
         subject = "document"
     elif issubclass(kind, DeadLetterEvent):
         subject = "dead letter's"
+    elif issubclass(kind, ApiKeyEvent):
+        subject = "API key's"
     return {"type": "string", "description": f"The {subject} ID."}
 
 

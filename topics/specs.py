@@ -67,6 +67,15 @@ DEAD_LETTERS_AUDIT = TopicSpec(
     cleanup_policy="compact",
     partitions=1,
 )
+# A key is valid until its revocation is read here, so this must never be lost.
+API_KEYS = TopicSpec(
+    "rag.api-keys",
+    "operator",
+    (events.ApiKeyCreated, events.ApiKeyRevoked),
+    retention_ms=-1,
+    cleanup_policy="compact",
+    partitions=1,
+)
 DOCUMENTS_INDEXED = TopicSpec("rag.documents.indexed", "indexing", (events.DocumentIndexed, events.DocumentFailed))
 
 TOPICS: tuple[TopicSpec, ...] = (
@@ -82,6 +91,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     CHUNKS_EMBEDDED,
     DOCUMENTS_INDEXED,
     DEAD_LETTERS_AUDIT,
+    API_KEYS,
 )
 TOPIC_BY_NAME: dict[str, TopicSpec] = {spec.name: spec for spec in TOPICS}
 TOPIC_OF_EVENT: dict[type[Event], TopicSpec] = {kind: spec for spec in TOPICS for kind in spec.events}
