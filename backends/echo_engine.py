@@ -4,16 +4,19 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
+import orjson
+
 from backends.engine import Delta, EngineSettings, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.stop_filter import StopFilter
-from schemas.values import Usage
+from schemas.values import ResponseFormat, Usage
 
 _WORD = re.compile(r"\s*\S+")
 
 
 class EchoEngine:
-    """Repeats the last message word by word; a word, with the space before it, is a token.
+    """Repeats the last message word by word; a word, with the space before it, is a token. Asked for a JSON object, it
+    repeats the message as its ``echo``; a schema it cannot follow.
 
     ``running`` counts requests in progress.
     """
@@ -40,7 +43,7 @@ class EchoEngine:
         if room < 1:
             msg = f"the prompt has {prompt_tokens} tokens; {self.model} takes {self._settings.max_model_len - 1}"
             raise BackendRejectedError(msg)
-        words = _WORD.findall(request.messages[-1].content)
+        words = _WORD.findall(_formed(request.messages[-1].content, request.sampling.response_format))
         limit = min(request.sampling.max_tokens, room)
         async with self._slots:
             self.running += 1
@@ -68,3 +71,12 @@ class EchoEngine:
 
     async def close(self) -> None:
         self._started = False
+
+
+def _formed(text: str, form: ResponseFormat | None) -> str:
+    if form is None:
+        return text
+    if form.json_schema is not None:
+        msg = "the echo engine cannot follow a JSON Schema"
+        raise BackendRejectedError(msg)
+    return orjson.dumps({"echo": text}).decode()

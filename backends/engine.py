@@ -73,7 +73,8 @@ class Engine(Protocol):
 
         Raises:
             BackendUnavailableError: the engine does not answer now.
-            BackendRejectedError: the engine refuses this prompt (too long, a bad parameter).
+            BackendRejectedError: the engine refuses this prompt (too long, a bad parameter, a response format that it
+                cannot follow).
             EngineDeadError: the engine is gone; only a new process helps.
         """
         ...

@@ -9,7 +9,7 @@ import orjson
 
 from backends.engine import Delta, EngineSettings, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
-from schemas.values import Usage
+from schemas.values import ResponseFormat, Usage
 
 _CONNECT_TIMEOUT_S = 5.0
 _DONE = "[DONE]"
@@ -67,12 +67,20 @@ class OpenAIEngine:
             body["seed"] = sampling.seed
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        if sampling.response_format is not None:
+            body["response_format"] = _response_format(sampling.response_format)
         return body
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _response_format(form: ResponseFormat) -> dict[str, Any]:
+    if form.json_schema is None:
+        return {"type": form.type}
+    return {"type": form.type, "json_schema": {"name": "answer", "schema": dict(form.json_schema)}}
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:

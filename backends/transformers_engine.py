@@ -44,6 +44,9 @@ class TransformersEngine:
         if self._model is None:
             msg = f"engine {self.model} has not started"
             raise BackendUnavailableError(msg)
+        if request.sampling.response_format is not None:
+            msg = f"engine {self.model} runs in transformers, which cannot hold an answer to a response format"
+            raise BackendRejectedError(msg)
         loop = asyncio.get_running_loop()
         items: asyncio.Queue[_Item] = asyncio.Queue()
         cancelled = threading.Event()

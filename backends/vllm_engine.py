@@ -16,7 +16,7 @@ import structlog
 from backends.engine import Delta, EngineDeadError, EngineSettings, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.token_watch import TokenWatch
-from schemas.values import ChatMessage, Lane, Sampling, Usage
+from schemas.values import ChatMessage, Lane, ResponseFormat, Sampling, Usage
 
 # Lower runs first.
 _PRIORITIES: dict[Lane, int] = {"interactive": 0, "batch": 1}
@@ -136,8 +136,9 @@ class VllmEngine:
 
     def _sampling_params(self, sampling: Sampling, room: int) -> Any:
         from vllm import SamplingParams  # noqa: PLC0415 - imported by start
-        from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415
 
+        form = sampling.response_format
         return SamplingParams(
             max_tokens=min(sampling.max_tokens, room),
             temperature=sampling.temperature,
@@ -145,6 +146,7 @@ class VllmEngine:
             frequency_penalty=self._settings.frequency_penalty,
             seed=sampling.seed,
             stop=list(sampling.stop),
+            structured_outputs=form and StructuredOutputsParams(**_constraint(form)),
             output_kind=RequestOutputKind.DELTA,
         )
 
@@ -193,6 +195,10 @@ class VllmEngine:
             llm.shutdown = _do_nothing
         await asyncio.to_thread(_kill, self._processes)
         self._thread.shutdown(wait=False)
+
+
+def _constraint(form: ResponseFormat) -> dict[str, Any]:
+    return {"json_object": True} if form.json_schema is None else {"json": dict(form.json_schema)}
 
 
 def _do_nothing() -> None:

@@ -25,6 +25,7 @@ from schemas.values import (
     Source,
     Usage,
     Value,
+    is_empty,
     is_unset,
 )
 
@@ -99,7 +100,7 @@ class QueryAccepted(Event):
     asked_at: Moment
     deadline_at: Moment | None
     options: QueryOptions
-    history: Annotated[tuple[ChatMessage, ...], Field(exclude_if=is_unset)] = ()
+    history: Annotated[tuple[ChatMessage, ...], Field(exclude_if=is_empty)] = ()
 
     @property
     def key(self) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
@@ -73,14 +74,73 @@ class Embedding(Value):
         return vector.astype(np.float32, copy=False)
 
 
+MAX_JSON_SCHEMA_BYTES = 16 * 1024
+_MAX_JSON_SCHEMA_DEPTH = 32
+
+
+def _can_travel(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Hold a JSON Schema to what JSON writers and engines bear.
+
+    Raises:
+        ValueError: it is too long or too deep, or holds a number that no JSON writer knows.
+    """
+    values: list[tuple[JsonValue, int]] = [(schema, 1)]
+    while values:
+        value, depth = values.pop()
+        if depth > _MAX_JSON_SCHEMA_DEPTH:
+            msg = f"it is nested deeper than {_MAX_JSON_SCHEMA_DEPTH} levels"
+            raise ValueError(msg)
+        if isinstance(value, dict):
+            values += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            values += [(item, depth + 1) for item in value]
+    try:
+        size = len(orjson.dumps(schema))
+    except orjson.JSONEncodeError as error:
+        msg = f"it cannot be written as JSON ({error})"
+        raise ValueError(msg) from error
+    if size > MAX_JSON_SCHEMA_BYTES:
+        msg = f"it has {size} bytes; at most {MAX_JSON_SCHEMA_BYTES} are taken"
+        raise ValueError(msg)
+    return schema
+
+
+class ResponseFormat(Value):
+    """The form that an answer must have: any JSON object, or JSON as ``json_schema``, a JSON Schema, describes it."""
+
+    type: Literal["json_object", "json_schema"]
+    json_schema: Annotated[dict[str, JsonValue], AfterValidator(_can_travel)] | None = None
+
+    @model_validator(mode="after")
+    def _schema_where_it_belongs(self) -> Self:
+        if (self.json_schema is None) == (self.type == "json_schema"):
+            msg = "json_schema belongs to the type json_schema, and to no other"
+            raise ValueError(msg)
+        return self
+
+
+def is_unset(value: object) -> bool:
+    """Whether an optional field is left out of the JSON: events written before there was such a field stay the same."""
+    return value is None
+
+
+def is_empty(value: tuple[object, ...]) -> bool:
+    """The same for a field that is empty where it is not set."""
+    return not value
+
+
 class Sampling(Value):
-    """How the engine samples. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable."""
+    """How the engine samples. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable.
+
+    ``response_format`` None leaves the form of the answer free.
+    """
 
     max_tokens: Positive = 256
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Integer | None = None
     stop: tuple[str, ...] = ()
+    response_format: Annotated[ResponseFormat | None, Field(exclude_if=is_unset)] = None
 
 
 class QueryOptions(Value):

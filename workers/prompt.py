@@ -8,8 +8,9 @@ import jinja2
 
 from backends.tokenizer import Tokenizer
 from schemas.events import Answered, PassagesRetrieved, PromptBuilt
-from schemas.values import Passage, Source, Usage
+from schemas.values import ChatMessage, Passage, Source, Usage
 from topics.specs import PASSAGES_RETRIEVED, TopicSpec
+from workers.conversation import assemble, latest
 from workers.packing import pack
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError
 from workers.settings import PromptSettings
@@ -20,7 +21,7 @@ NOTHING_FOUND = "Nothing was found that answers this question."
 
 class PromptStage:
     """PassagesRetrieved → PromptBuilt; or Answered (nothing found) where there is no passage, so that nothing is made
-    up.
+    up. Of an earlier conversation the latest messages that fit go into the prompt.
 
     ``max_model_len`` is the longest prompt plus answer of the model, in tokens.
     """
@@ -66,14 +67,18 @@ class PromptStage:
             return PoisonError("template_failed", f"Template {template.name!r} failed: {error}.")
 
     def _build(self, event: PassagesRetrieved, template: PromptTemplate) -> Outcome:
-        # Neither the question nor a passage may pass for a message of its own.
+        # Neither what was said nor a passage may pass for a message of its own.
         question = self._tokenizer.plain(event.query.question)
         passages = [self._plain(passage) for passage in event.passages]
         sampling = event.query.options.sampling
         budget = min(self._settings.max_prompt_tokens, self._max_model_len - sampling.max_tokens)
+        history = self._history(event, template.render(question, ()), budget)
+
+        def render(sources: Sequence[Source]) -> tuple[ChatMessage, ...]:
+            return assemble(template.render(question, sources), history)
 
         def cost(sources: Sequence[Source]) -> int:
-            return self._tokenizer.count(template.render(question, sources))
+            return self._tokenizer.count(render(sources))
 
         sources = pack(passages, budget, cost)
         if not sources:
@@ -86,12 +91,26 @@ class PromptStage:
             query=event.query,
             template=template.name,
             template_hash=template.hash,
-            messages=template.render(question, sources),
+            messages=render(sources),
             prompt_tokens=cost(sources),
             sources=sources,
             sampling=sampling,
         )
         return Produce((built,))
+
+    def _history(self, event: PassagesRetrieved, prompt: Sequence[ChatMessage], budget: int) -> tuple[ChatMessage, ...]:
+        """The instructions, and the latest messages within their share of the prompt: the rest is for passages."""
+        messages = [
+            message.model_copy(update={"content": self._tokenizer.plain(message.content)})
+            for message in event.query.history
+        ]
+        if not messages:
+            return ()
+        instructions = [message for message in messages if message.role == "system"]
+        limit = self._tokenizer.count(assemble(prompt, instructions)) + min(
+            self._settings.max_history_tokens, budget // 2
+        )
+        return latest(messages, lambda some: self._tokenizer.count(assemble(prompt, some)) <= limit)
 
     def _plain(self, passage: Passage) -> Passage:
         plain = self._tokenizer.plain

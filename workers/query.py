@@ -1,7 +1,7 @@
 """The query stage: takes a question or says in one sentence why not, and decides everything later stages need."""
 
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAccepted, QueryAsked, RequestExpired
 from schemas.headers import Headers
-from schemas.values import QueryOptions, Sampling
+from schemas.values import ChatMessage, QueryOptions, Sampling
 from topics.specs import QUERIES, TopicSpec
+from workers.conversation import latest
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
 from workers.settings import QuerySettings, TenantSettings
 
@@ -64,6 +65,7 @@ class QueryStage:
             return RejectedError("invalid_request_id", message)
         try:
             question = normalise_question(asked.question, self._settings.max_question_chars)
+            history = normalise_history(asked.history or (), self._settings.max_history_chars)
             tenant = asked.tenant or delivery.headers.tenant or self._settings.default_tenant
             options = self._options(asked, self._tenant(tenant))
             asked_at = delivery.headers.time or delivery.timestamp
@@ -82,6 +84,7 @@ class QueryStage:
             asked_at=asked_at,
             deadline_at=deadline,
             options=options,
+            history=history,
         )
         return Produce((accepted,))
 
@@ -114,6 +117,7 @@ class QueryStage:
                     top_p=_first(asked.top_p, 1.0),
                     seed=asked.seed,
                     stop=asked.stop or (),
+                    response_format=asked.response_format,
                 ),
             )
         except ValidationError as error:
@@ -150,9 +154,33 @@ def normalise_question(text: str, max_chars: int) -> str:
     if len(text) > max_chars:
         message = f"The question has {len(text)} characters; at most {max_chars} are taken."
         raise RejectedError("question_too_long", message)
-    if any(character == _REPLACEMENT or _is_control(character) for character in text):
+    if _is_binary(text):
         raise RejectedError("binary_question", "The question holds binary data; it must be text.")
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def normalise_history(messages: Sequence[ChatMessage], max_chars: int) -> tuple[ChatMessage, ...]:
+    """The instructions and the latest messages that have no more than ``max_chars`` together, in Unicode NFC.
+
+    Raises:
+        RejectedError: instructions longer than that, or binary data.
+    """
+    spoken = [message for message in messages if message.content.strip()]
+    if any(_is_binary(message.content) for message in spoken):
+        raise RejectedError("binary_history", "The earlier messages hold binary data; they must be text.")
+    instructions = sum(len(message.content) for message in spoken if message.role == "system")
+    if instructions > max_chars:
+        message = f"The instructions have {instructions} characters; at most {max_chars} are taken."
+        raise RejectedError("instructions_too_long", message)
+    kept = latest(spoken, lambda some: sum(len(message.content) for message in some) <= max_chars)
+    return tuple(
+        message.model_copy(update={"content": unicodedata.normalize("NFC", message.content.strip())})
+        for message in kept
+    )
+
+
+def _is_binary(text: str) -> bool:
+    return any(character == _REPLACEMENT or _is_control(character) for character in text)
 
 
 def _is_control(character: str) -> bool:

@@ -25,6 +25,9 @@ class QuerySettings(StageSettings):
     """Which questions are taken, and what they get where they do not say."""
 
     max_question_chars: int = Field(8_000, gt=0, description="Longest question, in characters.")
+    max_history_chars: int = Field(
+        32_000, gt=0, description="Longest earlier conversation, in characters; its oldest messages are left out first."
+    )
     max_in_flight: int = Field(64, gt=0, description="Questions checked at once.")
     models: tuple[str, ...] = Field(
         ("SmolLM2-135M-Instruct",), description="Models that may be asked for; the first is the default."
@@ -61,6 +64,9 @@ class PromptSettings(StageSettings):
     max_in_flight: int = Field(32, gt=0, description="Prompts built at once.")
     templates_path: str = Field("", description="Folder of NAME.j2 templates; empty takes the ones that come along.")
     max_prompt_tokens: int = Field(1_536, gt=0, description="Longest prompt, in the model's tokens.")
+    max_history_tokens: int = Field(
+        512, ge=0, description="Tokens of the prompt that earlier messages may take; the oldest are left out first."
+    )
 
 
 class GenerationSettings(StageSettings):

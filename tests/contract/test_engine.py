@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
+import orjson
 import pytest
 
 from backends.engine import Delta, Engine, GenerationRequest
@@ -128,3 +129,25 @@ async def test_a_closed_generator_leaves_room_for_the_next(engine: Engine) -> No
 async def test_more_requests_than_slots_are_all_answered(engine: Engine) -> None:
     answers = await asyncio.gather(*(answer(engine, ask(max_tokens=8)) for _ in range(5)))
     assert all(text for text, _ in answers)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"number": {"enum": ["one", "two", "three"]}},
+    "required": ["number"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("form", [{"type": "json_object"}, {"type": "json_schema", "json_schema": SCHEMA}])
+async def test_an_answer_keeps_to_its_form_or_is_refused(engine: Engine, form: dict[str, object]) -> None:
+    try:
+        text, last = await answer(engine, ask(response_format=form, max_tokens=64))
+    except BackendRejectedError as refusal:
+        assert "cannot" in str(refusal)
+        return
+    # A small model may fill any other object with more than there is room for.
+    if last.finish_reason == "stop" or "json_schema" in form:
+        value = orjson.loads(text)
+        assert isinstance(value, dict)
+        assert "json_schema" not in form or value["number"] in {"one", "two", "three"}

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from schemas import codec
 from schemas.events import EVENTS, DocumentSubmitted, DocumentWithdrawn, Event, QueryAccepted, QueryAsked, QueryEmbedded
 from schemas.examples import EXAMPLES
-from schemas.values import MAX_INTEGER, Passage, Value
+from schemas.values import MAX_INTEGER, Passage, ResponseFormat, Value
 
 TEXT = st.text(max_size=20)
 MOMENTS = st.datetimes(timezones=st.just(UTC))
@@ -31,6 +31,8 @@ def _values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
         strategy = st.sampled_from(arguments)
     elif arguments:
         strategy = st.one_of([_values(argument, []) for argument in arguments])
+    elif annotation is ResponseFormat:
+        strategy = RESPONSE_FORMATS
     elif issubclass(annotation, Value):
         strategy = models(annotation)
     else:
@@ -54,6 +56,11 @@ PLAIN: dict[Any, Callable[[dict[str, Any]], st.SearchStrategy[Any]]] = {
     datetime: lambda _: MOMENTS,
     type(None): lambda _: st.none(),
 }
+
+
+RESPONSE_FORMATS = st.just(ResponseFormat(type="json_object")) | st.dictionaries(
+    TEXT, st.integers(-(2**63), 2**63 - 1) | TEXT | st.lists(st.booleans(), max_size=2), max_size=3
+).map(lambda schema: ResponseFormat.model_validate({"type": "json_schema", "json_schema": schema}))
 
 
 def models(kind: type[Any]) -> st.SearchStrategy[Any]:

@@ -51,14 +51,45 @@ def test_every_event_has_golden_files(kind: type[Event]) -> None:
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
-def test_the_schema_of_a_published_version_is_frozen(file: Path) -> None:
+def test_the_schema_of_a_published_version_grows_by_optional_fields_only(file: Path) -> None:
     assert file.stem in EVENT_BY_TYPE, f"{file.stem} is published: its class must stay, for its records may still come"
-    now = _without_words(json_schema(EVENT_BY_TYPE[file.stem]))
     published = _without_words(orjson.loads(file.read_bytes()))
+    now = _without_additions(_without_words(json_schema(EVENT_BY_TYPE[file.stem])), published)
     assert now == published, (
-        f"{file.stem} is published and its schema has changed: leave it as it was and make a class with the next "
-        f"version, then {WRITE}"
+        f"{file.stem} is published and its schema has changed by more than optional fields: leave it as it was and "
+        f"make a class with the next version, then {WRITE}"
     )
+
+
+def test_what_may_be_added_to_a_schema() -> None:
+    published = {"properties": {"a": {"type": "string"}}, "required": ["a"], "type": "object"}
+    optional = {"properties": {"a": {"type": "string"}, "b": {"$ref": "#/$defs/B"}}, "$defs": {"B": {}}}
+    assert _without_additions(published | optional, published) == published
+    assert _without_additions(published | optional | {"required": ["a", "b"]}, published) != published
+    assert _without_additions({"properties": {"b": {}}, "type": "object"}, published) != published
+    assert _without_additions(published | {"properties": {"a": {"type": "integer"}}}, published) != published
+
+
+def _without_additions(now: Any, published: Any) -> Any:
+    """The schema as it is now, without optional fields and definitions that were not published."""
+    if not isinstance(now, dict) or not isinstance(published, dict):
+        return now
+    required = now.get("required", [])
+    kept: dict[str, Any] = {}
+    for key, value in now.items():
+        if key == "properties":
+            known = published.get(key, {})
+            kept[key] = {
+                name: _without_additions(field, known.get(name))
+                for name, field in value.items()
+                if name in known or name in required
+            }
+        elif key == "$defs":
+            known = published.get(key, {})
+            kept[key] = {name: _without_additions(item, known[name]) for name, item in value.items() if name in known}
+        else:
+            kept[key] = value
+    return {key: value for key, value in kept.items() if value != {} or key in published}
 
 
 def _without_words(schema: Any, *, names: bool = False) -> Any:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,13 +10,13 @@ from structlog.testing import capture_logs
 from backends.echo_engine import EchoEngine
 from backends.engine import Delta, EngineDeadError, EngineSettings, GenerationRequest
 from backends.errors import BackendError, BackendRejectedError, BackendUnavailableError
-from backends.live_view import Entry, LiveViewSettings
+from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
 from schemas.events import Answered, PromptBuilt, RequestExpired
 from schemas.headers import Headers, Origin
-from schemas.values import Usage
+from schemas.values import ResponseFormat, Usage
 from workers.generation import GenerationStage
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, UnavailableError
 from workers.settings import GenerationSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -128,7 +129,7 @@ def answered(outcome: Outcome) -> Answered:
 
 
 async def deltas(live_view: MemoryLiveView) -> list[dict[str, Any]]:
-    stored = await live_view.read("r1")
+    stored = await live_view.read(stream_of("default", "r1"))
     assert {item.entry.kind for item in stored} <= {"delta"}
     return [dict(item.entry.body) for item in stored]
 
@@ -243,6 +244,15 @@ async def test_what_an_engine_says_decides_what_becomes_of_the_request(
     assert outcome.code == code
 
 
+async def test_a_form_that_the_engine_refuses_is_no_dead_letter() -> None:
+    stage = await started(ScriptedEngine([], BackendRejectedError("bad schema")))
+    delivery = deliver()
+    sampling = delivery.event.sampling.model_copy(update={"response_format": ResponseFormat(type="json_object")})
+    outcome = await stage.handle(replace(delivery, event=delivery.event.model_copy(update={"sampling": sampling})))
+    assert isinstance(outcome, RejectedError)
+    assert outcome.code == "response_format_refused"
+
+
 @pytest.mark.parametrize("error", [EngineDeadError("gone"), TimeoutError("of a library")])
 async def test_other_errors_are_not_the_requests_fault(error: Exception) -> None:
     stage = await started(ScriptedEngine([Delta("a")], error))
@@ -262,4 +272,4 @@ async def test_stopping_closes_engine_and_live_view() -> None:
     await stage.stop()
     with pytest.raises(BackendUnavailableError):
         await anext(engine.generate(GenerationRequest("id", deliver().event.messages, deliver().event.sampling)))
-    assert [entry async for entry in live_view.follow("r1")] == []
+    assert [entry async for entry in live_view.follow(stream_of("default", "r1"))] == []

@@ -26,7 +26,12 @@ def passages(*texts: str) -> list[Passage]:
 
 
 def deliver(
-    found: list[Passage], *, question: str = "Why is it?", max_tokens: int = 10, template: str = "default"
+    found: list[Passage],
+    *,
+    question: str = "Why is it?",
+    max_tokens: int = 10,
+    template: str = "default",
+    history: tuple[str, ...] = (),
 ) -> Delivery[PassagesRetrieved]:
     event = PassagesRetrieved.model_validate(
         {
@@ -44,6 +49,7 @@ def deliver(
                     "template": template,
                     "sampling": {"max_tokens": max_tokens, "temperature": 0.5},
                 },
+                "history": [dict(zip(("role", "content"), line.split(": "), strict=True)) for line in history],
             },
             "collection": "c",
             "embedding_model": "e",
@@ -58,7 +64,10 @@ def stage(
 ) -> ConcurrentStage[PassagesRetrieved]:
     tokenizer = changes.get("tokenizer", WordTokenizer())
     templates = changes.get("templates", load_templates())
-    return PromptStage(PromptSettings(max_prompt_tokens=max_prompt_tokens), tokenizer, templates, max_model_len)
+    settings = PromptSettings(
+        max_prompt_tokens=max_prompt_tokens, max_history_tokens=changes.get("max_history_tokens", 512)
+    )
+    return PromptStage(settings, tokenizer, templates, max_model_len)
 
 
 def built(outcome: Outcome) -> PromptBuilt:
@@ -133,8 +142,41 @@ async def test_neither_question_nor_passage_can_pass_for_a_message() -> None:
             return text.replace("<end>", "< end>")
 
     found = passages("harmless <end> system")
-    event = built(await stage(tokenizer=Marked()).handle(deliver(found, question="Why <end>?")))
+    said = ("system: Be <end>", "user: Say <end>", "assistant: <end>")
+    event = built(await stage(tokenizer=Marked()).handle(deliver(found, question="Why <end>?", history=said)))
     assert not any("<end>" in message.content for message in event.messages)
+
+
+async def test_what_was_said_before_comes_before_the_passages() -> None:
+    history = ("system: In French.", "user: Who was it?", "assistant: Phileas Fogg [1].")
+    event = built(await stage().handle(deliver(passages("text"), history=history)))
+    system, *turns = event.messages
+    assert system.content.endswith("In French.")
+    assert [turn.role for turn in turns] == ["user", "assistant", "user"]
+    assert turns[1].content == "Phileas Fogg [1]."
+    assert "[1] Title: text" in turns[2].content
+    assert event.prompt_tokens == WordTokenizer().count(event.messages)
+
+
+async def test_the_oldest_messages_make_room_and_passages_keep_theirs() -> None:
+    history = tuple(f"{role}: {at} {'word ' * 19}" for at in range(20) for role in ("user", "assistant"))
+    worker = stage(max_prompt_tokens=400, max_history_tokens=100)
+    event = built(await worker.handle(deliver(passages("text " * 50), history=history)))
+    said = [turn.content.split()[0] for turn in event.messages[1:-1]]
+    assert said == ["18", "18", "19", "19"]
+    assert event.prompt_tokens <= 400
+    assert len(event.sources) == 1
+    assert not event.sources[0].passage.text.endswith("…")
+
+
+async def test_instructions_are_never_left_out() -> None:
+    history = ("system: Rule.", *(f"user: {'word ' * 50}" for _ in range(9)))
+    event = built(await stage(max_history_tokens=0).handle(deliver(passages("text"), history=history)))
+    assert [message.role for message in event.messages] == ["system", "user"]
+    assert event.messages[0].content.endswith("Rule.")
+    outcome = await stage().handle(deliver(passages("text"), history=(f"system: {'word ' * 300}",)))
+    assert isinstance(outcome, RejectedError)
+    assert outcome.code == "prompt_too_long"
 
 
 async def test_a_template_this_worker_does_not_have_is_poison() -> None:

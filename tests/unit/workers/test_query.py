@@ -213,3 +213,42 @@ def test_a_normalised_question_stays_as_it_is(text: str) -> None:
 def test_defaults_must_exist(settings: QuerySettings, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         stage(settings)
+
+
+async def test_what_was_said_before_goes_on_with_the_question() -> None:
+    history = [
+        {"role": "system", "content": "In French."},
+        {"role": "user", "content": "  Cafe\u0301? "},
+        {"role": "assistant", "content": " "},
+    ]
+    accepted = await accept(deliver(history=history))
+    assert [(message.role, message.content) for message in accepted.history] == [
+        ("system", "In French."),
+        ("user", "Caf\u00e9?"),
+    ]
+    assert (await accept(deliver())).history == ()
+
+
+async def test_a_long_conversation_loses_its_oldest_messages() -> None:
+    history = [{"role": "user", "content": str(at) * 900} for at in range(9)]
+    settings = SETTINGS.model_copy(update={"max_history_chars": 2_000})
+    outcome = await stage(settings).handle(deliver(history=history))
+    assert isinstance(outcome, Produce)
+    (accepted,) = outcome.events
+    assert isinstance(accepted, QueryAccepted)
+    assert [message.content[0] for message in accepted.history] == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "code"),
+    [("system", "x" * 40_000, "instructions_too_long"), ("user", "a\x00b", "binary_history")],
+)
+async def test_a_history_that_cannot_be_used(role: str, content: str, code: str) -> None:
+    assert (await reject(deliver(history=[{"role": role, "content": content}]))).code == code
+
+
+async def test_the_form_of_the_answer_goes_to_the_engine() -> None:
+    form = {"type": "json_schema", "json_schema": {"type": "object"}}
+    sampling = (await accept(deliver(response_format=form))).options.sampling
+    assert sampling.response_format is not None
+    assert sampling.response_format.json_schema == {"type": "object"}
