@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -65,30 +66,39 @@ def position(entry_id: str) -> tuple[int, int]:
     return milliseconds, sequence
 
 
+def stream_of(tenant: str, request_id: str) -> str:
+    """The name of a request's stream. Tenants never meet: the same request ID of another one is another stream."""
+    return f"{quote(tenant, safe='')}/{request_id}"
+
+
 class LiveView(Protocol):
-    """Streams of entries by request ID.
+    """Streams of entries by name, which ``stream_of`` makes from tenant and request ID.
 
     Methods raise ``BackendUnavailableError`` while the store does not answer, but for followers, who wait until it does
     and then go on from where they were. An ``after`` that is not an entry ID raises ``ValueError``.
     """
 
-    async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
-        """Add entries in order, together. With ``once``, a second call with the same mark for the request adds nothing
+    async def append(self, stream: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
+        """Add entries in order, together. With ``once``, a second call with the same mark for the stream adds nothing
         and returns False.
         """
         ...
 
-    async def begin_attempt(self, request_id: str) -> int:
+    async def begin_attempt(self, stream: str) -> int:
         """Count one more attempt at generating this request's answer: 1 the first time. Whoever reads the stream drops
         the deltas of lower attempts.
         """
         ...
 
-    async def read(self, request_id: str, after: str = "0") -> list[StoredEntry]:
+    async def read(self, stream: str, after: str = "0") -> list[StoredEntry]:
         """Everything after the entry ID ``after``; ``"0"`` reads from the beginning."""
         ...
 
-    def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
+    async def last(self, stream: str) -> StoredEntry | None:
+        """The latest entry; None without any."""
+        ...
+
+    def follow(self, stream: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
         """Everything after ``after``, then what comes, without end; the reader stops at the terminal entry and closes
         the generator. All followers of one object share one connection.
         """

@@ -29,39 +29,44 @@ class MemoryLiveView:
         self._changed = asyncio.Condition()
         self._closed = False
 
-    async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
-        stream = self._touch(request_id)
+    async def append(self, stream: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
+        kept = self._touch(stream)
         if once is not None:
-            if once in stream.marks:
+            if once in kept.marks:
                 return False
-            stream.marks.add(once)
+            kept.marks.add(once)
         # The bodies are copied by way of JSON, so that nothing passes here that Redis could not carry.
-        stream.entries += [
+        kept.entries += [
             StoredEntry(self._next_id(), Entry(entry.kind, orjson.loads(orjson.dumps(entry.body)))) for entry in entries
         ]
-        del stream.entries[: -self._settings.max_entries]
+        del kept.entries[: -self._settings.max_entries]
         async with self._changed:
             self._changed.notify_all()
         return True
 
-    async def begin_attempt(self, request_id: str) -> int:
-        stream = self._touch(request_id)
-        stream.attempts += 1
-        return stream.attempts
+    async def begin_attempt(self, stream: str) -> int:
+        kept = self._touch(stream)
+        kept.attempts += 1
+        return kept.attempts
 
-    async def read(self, request_id: str, after: str = "0") -> list[StoredEntry]:
+    async def read(self, stream: str, after: str = "0") -> list[StoredEntry]:
         start = position(after)
         self._expire()
-        stream = self._streams.get(request_id, _Stream())
-        return [stored for stored in stream.entries if position(stored.id) > start]
+        kept = self._streams.get(stream, _Stream())
+        return [stored for stored in kept.entries if position(stored.id) > start]
 
-    async def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
+    async def last(self, stream: str) -> StoredEntry | None:
+        self._expire()
+        kept = self._streams.get(stream, _Stream())
+        return kept.entries[-1] if kept.entries else None
+
+    async def follow(self, stream: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
         while not self._closed:
-            for stored in await self.read(request_id, after):
+            for stored in await self.read(stream, after):
                 after = stored.id
                 yield stored
             async with self._changed:
-                if not self._closed and not await self.read(request_id, after):
+                if not self._closed and not await self.read(stream, after):
                     await self._changed.wait()
 
     async def close(self) -> None:
@@ -69,16 +74,16 @@ class MemoryLiveView:
         async with self._changed:
             self._changed.notify_all()
 
-    def _touch(self, request_id: str) -> _Stream:
+    def _touch(self, stream: str) -> _Stream:
         self._expire()
-        stream = self._streams.setdefault(request_id, _Stream())
-        stream.expires_s = self._clock() + self._settings.ttl_s
-        return stream
+        kept = self._streams.setdefault(stream, _Stream())
+        kept.expires_s = self._clock() + self._settings.ttl_s
+        return kept
 
     def _expire(self) -> None:
         now = self._clock()
-        for request_id in [key for key, stream in self._streams.items() if stream.expires_s <= now]:
-            del self._streams[request_id]
+        for stream in [key for key, kept in self._streams.items() if kept.expires_s <= now]:
+            del self._streams[stream]
 
     def _next_id(self) -> str:
         milliseconds, sequence = max((int(self._clock() * 1000), 0), (self._last_id[0], self._last_id[1] + 1))

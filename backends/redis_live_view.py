@@ -45,37 +45,43 @@ class RedisLiveView:
             wake_key=names.of(f"ragline.wake.{uuid.uuid4().hex}"),
         )
 
-    async def append(self, request_id: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
+    async def append(self, stream: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
         bodies = chain.from_iterable((entry.kind, orjson.dumps(entry.body)) for entry in entries)
         guard = ("0", "") if once is None else ("1", once)
         arguments = [self._settings.ttl_s, self._settings.max_entries, *guard, *bodies]
         with calling():
-            added = await self._append(keys=[self._stream(request_id), self._marks(request_id)], args=arguments)
+            added = await self._append(keys=[self._entries(stream), self._marks(stream)], args=arguments)
         return bool(added)
 
-    async def begin_attempt(self, request_id: str) -> int:
+    async def begin_attempt(self, stream: str) -> int:
         with calling():
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.hincrby(self._marks(request_id), "attempt", 1)
-                pipeline.expire(self._marks(request_id), self._settings.ttl_s)
-                pipeline.expire(self._stream(request_id), self._settings.ttl_s)
+                pipeline.hincrby(self._marks(stream), "attempt", 1)
+                pipeline.expire(self._marks(stream), self._settings.ttl_s)
+                pipeline.expire(self._entries(stream), self._settings.ttl_s)
                 attempt, *_ = await pipeline.execute()
         return int(attempt)
 
-    async def read(self, request_id: str, after: str = "0") -> list[StoredEntry]:
+    async def read(self, stream: str, after: str = "0") -> list[StoredEntry]:
         position(after)
         entries: list[StoredEntry] = []
         while True:
             with calling():
-                reply = await self._client.xrange(self._stream(request_id), min=f"({after}", max="+", count=PAGE)
+                reply = await self._client.xrange(self._entries(stream), min=f"({after}", max="+", count=PAGE)
             page = cast("list[RawEntry]", reply)
             entries += [_stored(entry_id, fields) for entry_id, fields in page]
             if len(page) < PAGE:
                 return entries
             after = entries[-1].id
 
-    async def follow(self, request_id: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
-        async with aclosing(self._reader.follow(self._stream(request_id), after)) as raw:
+    async def last(self, stream: str) -> StoredEntry | None:
+        with calling():
+            reply = await self._client.xrevrange(self._entries(stream), count=1)
+        page = cast("list[RawEntry]", reply)
+        return _stored(*page[0]) if page else None
+
+    async def follow(self, stream: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
+        async with aclosing(self._reader.follow(self._entries(stream), after)) as raw:
             async for entry_id, fields in raw:
                 yield _stored(entry_id, fields)
 
@@ -83,12 +89,12 @@ class RedisLiveView:
         await self._reader.close()
         await self._client.aclose()
 
-    # The braces make both keys of a request live on one node of a Redis cluster.
-    def _stream(self, request_id: str) -> str:
-        return self._names.of(f"ragline.live.{{{request_id}}}.entries")
+    # The braces make both keys of a stream live on one node of a Redis cluster.
+    def _entries(self, name: str) -> str:
+        return self._names.of(f"ragline.live.{{{name}}}.entries")
 
-    def _marks(self, request_id: str) -> str:
-        return self._names.of(f"ragline.live.{{{request_id}}}.marks")
+    def _marks(self, name: str) -> str:
+        return self._names.of(f"ragline.live.{{{name}}}.marks")
 
 
 def _stored(entry_id: bytes, fields: Mapping[bytes, bytes]) -> StoredEntry:

@@ -72,6 +72,11 @@ class Access:
         """Whether everybody gets in."""
         return self._open is not None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether everybody who may get in does."""
+        return self._keys is None or self._keys.ready.is_set()
+
     async def principal(self, credential: str | None, scope: Scope) -> Principal:
         """Who presents ``credential``, for something that needs ``scope``.
 
@@ -137,6 +142,7 @@ _BEARER = HTTPBearer(
 
 Asker = Annotated[Principal, Depends(require("ask"))]
 Ingester = Annotated[Principal, Depends(require("ingest"))]
+Admin = Annotated[Principal, Depends(require("admin"))]
 
 
 def websocket_credential(connection: HTTPConnection) -> str | None:

@@ -70,6 +70,13 @@ class ConflictError(BridgeError):
     code = "conflict"
 
 
+class IdempotencyError(BridgeError):
+    """An ``Idempotency-Key`` was used before, for something else."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 class TooManyRequestsError(BridgeError):
     """The tenant asks more than it may."""
 

@@ -17,6 +17,14 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 # A request made here is also an address, so its ID needs no escaping there. One made upstream may be any text.
 NewRequestId: TypeAlias = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._~:-]{{1,{MAX_REQUEST_ID_CHARS}}}$")]
 RequestId: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_REQUEST_ID_CHARS)]
+EntryId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")]
+Reason: TypeAlias = Annotated[str, Field(max_length=500)]
+
+# What a stage refuses anyway need not travel there.
+MAX_QUESTION_CHARS = 32_000
+MAX_STOPS = 8
+Stop: TypeAlias = Annotated[str, Field(max_length=100)]
+Name: TypeAlias = Annotated[str, Field(max_length=200)]
 
 ErrorCode: TypeAlias = Literal[
     "invalid_json",
@@ -25,6 +33,9 @@ ErrorCode: TypeAlias = Literal[
     "too_many_requests",
     "already_followed",
     "unknown_request",
+    "rate_limited",
+    "forbidden",
+    "overloaded",
     "unavailable",
 ]
 
@@ -38,13 +49,22 @@ def traceparent_or_none(text: str | None) -> str | None:
 
 
 class Question(QueryAsked):
-    """A question with its options. ``id`` is the request ID; asking again with the same one is answered once."""
+    """A question with its options. ``id`` is the request ID; asking again with the same one is answered once.
+
+    ``tenant`` need not be said: it is who asks.
+    """
 
     id: NewRequestId | None = None
+    question: Annotated[str, Field(max_length=MAX_QUESTION_CHARS)]
+    tenant: Name | None = None
+    model: Name | None = None
+    template: Name | None = None
+    stop: Annotated[tuple[Stop, ...], Field(max_length=MAX_STOPS)] | None = None
 
-    def event(self) -> QueryAsked:
+    def event(self, tenant: str) -> QueryAsked:
         """What goes to the topic."""
-        return QueryAsked.model_validate(self.model_dump(include=set(QueryAsked.model_fields)))
+        asked = self.model_copy(update={"tenant": tenant})
+        return QueryAsked.model_validate(asked.model_dump(include=set(QueryAsked.model_fields)))
 
 
 class Ask(Question):
@@ -60,14 +80,23 @@ class Ask(Question):
 
 
 class Resume(Value):
-    """Follows a request again, after the entry ``after`` (by default from the beginning)."""
+    """Follows a request again, after the entry ``after`` (by default from the beginning): exactly the rest comes."""
 
     kind: Literal["resume"]
     request_id: RequestId
-    after: Annotated[str, Field(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")] = "0"
+    after: EntryId = "0"
 
 
-CLIENT_MESSAGE: TypeAdapter[Ask | Resume] = TypeAdapter(Annotated[Ask | Resume, Field(discriminator="kind")])
+class Cancel(Value):
+    """Stops a request. Whoever follows it gets its terminal event; one that has ended stays as it ended."""
+
+    kind: Literal["cancel"]
+    request_id: RequestId
+    reason: Reason | None = None
+
+
+ClientMessage: TypeAlias = Ask | Resume | Cancel
+CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="kind")])
 
 
 # --- from the bridge --------------------------------------------------------------------------------------
@@ -86,6 +115,13 @@ class Accepted(Value):
     """The question is in Kafka and will be answered, whatever becomes of this connection."""
 
     kind: Literal["accepted"] = "accepted"
+    request_id: str
+
+
+class Cancelling(Value):
+    """The cancellation is in Kafka; the request ends as cancelled unless it has ended already."""
+
+    kind: Literal["cancelling"] = "cancelling"
     request_id: str
 
 
@@ -111,7 +147,10 @@ class Sources(Value):
 
 
 class Delta(Value):
-    """The next piece of the answer. A higher ``attempt`` than before starts the answer anew: drop what there was."""
+    """The next piece of the answer. A higher ``attempt`` than before starts the answer anew: drop what there was.
+
+    A slow reader gets several pieces in one message; ``sequence`` and ``id`` are those of the last.
+    """
 
     kind: Literal["delta"] = "delta"
     request_id: str
@@ -141,15 +180,24 @@ class Problem(Value):
     request_id: str | None = None
     code: ErrorCode
     message: str
+    retry_after_s: int | None = None
 
 
-ServerMessage: TypeAlias = Accepted | Progress | Sources | Delta | TerminalReached | Problem
+# What a request's stream tells.
+Message: TypeAlias = Progress | Sources | Delta | TerminalReached
+ServerMessage: TypeAlias = Accepted | Cancelling | Message | Problem
 
 # --- over HTTP --------------------------------------------------------------------------------------------
 
 
 class QueryAcceptedBody(Value):
     """The question is in Kafka."""
+
+    request_id: str
+
+
+class CancelBody(Value):
+    """The cancellation is in Kafka, or the request has ended before."""
 
     request_id: str
 

@@ -17,9 +17,10 @@ class BridgeMetrics:
         )
         self.sent = Counter("ragline_bridge_messages_sent", "Websocket messages sent.", ("kind",), registry=registry)
         self.problems = Counter("ragline_bridge_problems", "Errors told to clients.", ("code",), registry=registry)
-        self.slow_readers = Counter(
-            "ragline_bridge_slow_readers", "Websockets closed because their reader took nothing.", registry=registry
+        self.closed = Counter(
+            "ragline_bridge_sockets_closed", "Websockets that the bridge closed, by code.", ("code",), registry=registry
         )
+        self.streams = Gauge("ragline_bridge_streams", "Open streams over HTTP.", registry=registry)
         self.first_delta = Histogram(
             "ragline_bridge_first_delta_seconds",
             "From a question on a websocket to the first piece of its answer.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 
 from pydantic import ValidationError
 
@@ -10,16 +10,29 @@ from backends.live_view import StoredEntry
 from bridge.messages import (
     CLIENT_MESSAGE,
     Ask,
+    Cancel,
     Delta,
+    Message,
     Problem,
     Progress,
     Resume,
-    ServerMessage,
     Sources,
     TerminalReached,
 )
 
-TRY_AGAIN_LATER = 1013
+
+class CloseCode(IntEnum):
+    """Why the bridge closes a websocket: RFC 6455, section 7.4, and private ones that speak HTTP's language."""
+
+    INVALID_TEXT = 1007
+    TOO_LARGE = 1009
+    # The bridge stops: connect again, elsewhere, and resume.
+    RESTART = 1012
+    # The reader was too slow: connect again and resume.
+    TOO_SLOW = 1013
+    ACCESS_ENDED = 4401
+    IDLE = 4408
+    UNREADABLE = 4429
 
 
 class State(Enum):
@@ -40,7 +53,7 @@ class Followed:
     sequence: int = 0
     done: bool = False
 
-    def take(self, stored: StoredEntry) -> ServerMessage | None:
+    def take(self, stored: StoredEntry) -> Message | None:
         """The message for an entry, or None for one that the client must not see."""
         entry = {**stored.entry.body, "request_id": self.request_id, "id": stored.id}
         if stored.entry.kind == "delta":
@@ -68,18 +81,26 @@ class Connection:
     new_request_id: Callable[[], str]
     state: State = State.CONNECTING
     following: dict[str, Followed] = field(default_factory=dict)
+    unreadable: int = 0
 
-    def receive(self, text: str | None) -> Ask | Resume | Problem:
-        """What to do about a frame: ask or resume (the request is then followed), or the problem to tell.
+    def receive(self, text: str | None) -> Ask | Resume | Cancel | Problem:
+        """What to do about a frame: ask or resume (the request is then followed), cancel, or the problem to tell.
 
         ``text`` None is a binary frame. An ``Ask`` comes back with its ``id`` filled in.
         """
+        message = self._read(text)
+        self.unreadable += isinstance(message, Problem)
+        return message
+
+    def _read(self, text: str | None) -> Ask | Resume | Cancel | Problem:
         if text is None:
             return Problem(code="invalid_message", message="Binary frames are not read: send JSON as text.")
         try:
             message = CLIENT_MESSAGE.validate_json(text)
         except ValidationError as error:
             return _problem(error)
+        if isinstance(message, Cancel):
+            return message
         if isinstance(message, Ask):
             message = message.model_copy(update={"id": message.id or self.new_request_id()})
             request_id = str(message.id)
@@ -114,7 +135,7 @@ def _problem(error: ValidationError) -> Problem:
     if first["type"] == "json_invalid":
         return Problem(code="invalid_json", message=f"The message is not JSON: {first['msg']}.")
     if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        return Problem(code="unknown_kind", message='The message needs a "kind": "ask" or "resume".')
+        return Problem(code="unknown_kind", message='The message needs a "kind": "ask", "resume" or "cancel".')
     return Problem(code="invalid_message", message=sentence(first["loc"][1:], first["msg"]))
 
 

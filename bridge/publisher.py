@@ -1,4 +1,4 @@
-"""Puts questions into Kafka."""
+"""Puts what clients want into Kafka: questions, cancellations, documents."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,33 +6,35 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from uuid_utils import uuid7
 
-from backends.errors import BackendUnavailableError
+from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.kafka import KafkaSettings
 from schemas import codec
-from schemas.events import QueryAsked
+from schemas.events import Event, QueryAsked
 from schemas.headers import Headers, derive_id
 from topics.names import Namespace
-from topics.specs import QUERIES
+from topics.specs import TOPIC_OF_EVENT, TOPICS
 
 SOURCE = "ragline/bridge"
 
 
-class QueryPublisher(Protocol):
-    """Where the bridge's questions go."""
+class Publisher(Protocol):
+    """Where the bridge's events go; the topic follows from the event."""
 
-    async def publish(self, request_id: str, event: QueryAsked, *, traceparent: str | None = None) -> None:
-        """Write a question; returns when it is safe.
+    async def publish(self, key: str, event: Event, *, tenant: str, traceparent: str | None = None) -> None:
+        """Write an event under its request or document ID; returns when it is safe.
 
         Raises:
-            BackendUnavailableError: it is not known to be written. Publishing it again with the same request ID is
-                harmless: a request is answered once.
+            BackendUnavailableError: it is not known to be written. Publishing a question again with the same request
+                ID is harmless: a request is answered once.
+            BackendRejectedError: it is larger than a record of the topic may be.
         """
         ...
 
     async def check(self) -> None:
-        """Raises ``BackendUnavailableError`` unless questions can be written now."""
+        """Raises ``BackendUnavailableError`` unless events can be written now."""
         ...
 
     async def close(self) -> None:
@@ -40,24 +42,30 @@ class QueryPublisher(Protocol):
         ...
 
 
-class KafkaQueryPublisher:
-    """Writes to ``rag.queries``, idempotent, acknowledged by all replicas. Connects when first used."""
+class KafkaPublisher:
+    """Writes idempotently, acknowledged by all replicas. Connects when first used."""
 
     def __init__(self, kafka: KafkaSettings, names: Namespace, timeout_ms: int) -> None:
         self._kafka = kafka
-        self._topic = names.topic(QUERIES)
+        self._names = names
         self._timeout_ms = timeout_ms
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
 
-    async def publish(self, request_id: str, event: QueryAsked, *, traceparent: str | None = None) -> None:
-        headers = query_headers(request_id, datetime.now(UTC), traceparent)
+    async def publish(self, key: str, event: Event, *, tenant: str, traceparent: str | None = None) -> None:
+        spec = TOPIC_OF_EVENT[type(event)]
+        headers = headers_of(key, event, tenant, datetime.now(UTC), traceparent)
+        value = codec.encode(event)
+        if value is not None and len(value) > spec.max_message_bytes:
+            raise BackendRejectedError(f"A record of {spec.name} takes {spec.max_message_bytes:,} bytes at most.")
         try:
             async with asyncio.timeout(self._timeout_ms / 1000):
                 producer = await self._connected()
                 await producer.send_and_wait(
-                    self._topic, key=request_id.encode(), value=codec.encode(event), headers=headers.encode()
+                    self._names.topic(spec), key=key.encode(), value=value, headers=headers.encode()
                 )
+        except MessageSizeTooLargeError as error:
+            raise BackendRejectedError(f"A record of {spec.name} does not take so much.") from error
         except (KafkaError, OSError) as error:
             raise self._unavailable(error) from error
 
@@ -81,7 +89,7 @@ class KafkaQueryPublisher:
                     client_id="ragline-bridge",
                     enable_idempotence=True,
                     acks="all",
-                    max_request_size=QUERIES.max_message_bytes,
+                    max_request_size=max(spec.max_message_bytes for spec in TOPICS),
                 )
                 try:
                     await producer.start()
@@ -96,37 +104,40 @@ class KafkaQueryPublisher:
         return BackendUnavailableError(f"Kafka does not take questions now ({why}).")
 
 
-def query_headers(request_id: str, now: datetime, traceparent: str | None) -> Headers:
-    """Headers of a question; the event ID follows from the request ID, so that asking again repeats it."""
+def headers_of(key: str, event: Event, tenant: str, now: datetime, traceparent: str | None) -> Headers:
+    """Headers of an event. The event ID of a question follows from its request ID, so that asking again repeats it."""
+    asked = isinstance(event, QueryAsked)
     return Headers(
-        id=derive_id(SOURCE, request_id),
-        type=QueryAsked.TYPE,
+        id=derive_id(SOURCE, tenant, key) if asked else str(uuid7()),
+        type=event.TYPE,
         source=SOURCE,
         time=now,
-        subject=request_id,
+        subject=key,
+        tenant=tenant,
         traceparent=traceparent,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A question as it was published."""
+    """An event as it was published."""
 
-    request_id: str
-    event: QueryAsked
+    key: str
+    event: Event
+    tenant: str
     traceparent: str | None
 
 
-class MemoryQueryPublisher:
-    """The twin: keeps questions in a queue. ``available`` False makes it refuse them as if Kafka were down."""
+class MemoryPublisher:
+    """The twin: keeps events in a queue. ``available`` False makes it refuse them as if Kafka were down."""
 
     def __init__(self) -> None:
         self.published: asyncio.Queue[Published] = asyncio.Queue()
         self.available = True
 
-    async def publish(self, request_id: str, event: QueryAsked, *, traceparent: str | None = None) -> None:
+    async def publish(self, key: str, event: Event, *, tenant: str, traceparent: str | None = None) -> None:
         await self.check()
-        self.published.put_nowait(Published(request_id, event, traceparent))
+        self.published.put_nowait(Published(key, event, tenant, traceparent))
 
     async def check(self) -> None:
         if not self.available:

@@ -10,146 +10,208 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uuid_utils import uuid7
 
 from backends.errors import BackendUnavailableError
-from backends.live_view import LiveView, position
-from bridge.asking import ask
-from bridge.messages import Accepted, Ask, Delta, Problem, Resume, ServerMessage, traceparent_or_none
-from bridge.metrics import BridgeMetrics
-from bridge.protocol import TRY_AGAIN_LATER, Connection, Followed, State
-from bridge.publisher import QueryPublisher
-from bridge.settings import BridgeSettings
+from bridge.access import SUBPROTOCOL, Principal
+from bridge.core import Core
+from bridge.errors import BridgeError, NotFoundError
+from bridge.messages import (
+    Accepted,
+    Ask,
+    Cancel,
+    Cancelling,
+    Delta,
+    ErrorCode,
+    Problem,
+    Resume,
+    ServerMessage,
+    TerminalReached,
+    traceparent_or_none,
+)
+from bridge.outbox import Outbox
+from bridge.protocol import CloseCode, Connection, State
+
+_CODES: dict[str, ErrorCode] = {
+    "not_found": "unknown_request",
+    "rate_limited": "rate_limited",
+    "too_many_requests": "too_many_requests",
+    "forbidden": "forbidden",
+}
 
 log = structlog.get_logger(__name__)
 
 
 class _SocketGoneError(Exception):
-    """The connection is over; what was done for it stops."""
+    """The connection is over; what was done for it stops, but no request does."""
 
 
 class Session:
     """Serves one websocket: reads what the client wants, follows its requests, and sends in one place.
 
-    What waits to be sent is bounded: a follower waits for room, and a client that takes nothing for
-    ``send_timeout_ms`` is closed with code 1013 and may resume.
+    What waits to be sent is bounded and merged; who follows waits for room. A client that makes no room for
+    ``send_timeout_ms`` is closed and may resume.
     """
 
-    def __init__(
-        self,
-        socket: WebSocket,
-        settings: BridgeSettings,
-        publisher: QueryPublisher,
-        live_view: LiveView,
-        metrics: BridgeMetrics,
-    ) -> None:
+    def __init__(self, socket: WebSocket, core: Core, principal: Principal) -> None:
         self._socket = socket
-        self._settings = settings
-        self._publisher = publisher
-        self._live_view = live_view
-        self._metrics = metrics
+        self._core = core
+        self._principal = principal
+        self._settings = settings = core.settings
+        self._metrics = core.metrics
         self._connection = Connection(settings.max_requests_per_socket, lambda: str(uuid7()))
-        self._outbox: asyncio.Queue[ServerMessage] = asyncio.Queue(settings.send_queue)
+        self._outbox = Outbox(settings.send_queue, settings.send_queue_bytes)
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ending: tuple[CloseCode, str] | None = None
+        self._heard_s = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Accept the websocket; returns when it is closed. Its requests go on without it."""
-        await self._socket.accept()
+        offered = self._socket.scope.get("subprotocols", [])
+        await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self._connection.state = State.OPEN
-        self._metrics.sockets.inc()
+        self._heard_s = time.monotonic()
+        self._look_idle()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send_all())
-                await self._receive_all(tasks)
+            with self._core.access.watching(self._principal, self._access_ended):
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._send_all())
+                    await self._receive_all(tasks)
         except* _SocketGoneError:
             pass
         finally:
             self._connection.state = State.CLOSED
-            self._metrics.sockets.dec()
+            if self._idle_timer:
+                self._idle_timer.cancel()
+
+    # --- what the client says -----------------------------------------------------------------------------
 
     async def _receive_all(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             frame = await self._socket.receive()
             if frame["type"] == "websocket.disconnect":
                 raise _SocketGoneError
+            self._heard_s = time.monotonic()
             message = self._connection.receive(frame.get("text"))
             if isinstance(message, Problem):
+                if self._connection.unreadable > self._settings.max_unreadable:
+                    self._close(CloseCode.UNREADABLE, "too many messages that cannot be used")
                 await self._put(message)
             elif isinstance(message, Ask):
                 request_id = str(message.id)
                 tasks.create_task(self._serve(request_id, self._ask(request_id, message)))
-            else:
+            elif isinstance(message, Resume):
                 tasks.create_task(self._serve(message.request_id, self._resume(message)))
+            else:
+                await self._cancel(message)
 
-    async def _serve(self, request_id: str, work: Coroutine[None, None, Problem | None]) -> None:
+    async def _serve(self, request_id: str, work: Coroutine[None, None, None]) -> None:
+        """Follow a request; what goes wrong is told once it is no longer followed, for it may be asked again."""
         try:
             with self._metrics.following.track_inprogress():
-                problem = await work
-        except BackendUnavailableError as error:
-            log.warning("request not served", request_id=request_id, error=str(error))
-            problem = Problem(request_id=request_id, code="unavailable", message=f"{error} Try again in a moment.")
+                problem = await self._problem_of(request_id, work)
         finally:
-            # Before the client hears of it, for it may ask or resume again at once.
             self._connection.finish(request_id)
         if problem is not None:
             await self._put(problem)
 
+    async def _problem_of(self, request_id: str, work: Coroutine[None, None, None]) -> Problem | None:
+        try:
+            await work
+        except BackendUnavailableError as error:
+            log.warning("request not served", request_id=request_id, error=str(error))
+            return Problem(request_id=request_id, code="unavailable", message=f"{error} Try again in a moment.")
+        except BridgeError as error:
+            code = _CODES.get(error.code, "overloaded")
+            return Problem(request_id=request_id, code=code, message=str(error), retry_after_s=error.retry_after_s)
+        return None
+
     async def _ask(self, request_id: str, message: Ask) -> None:
         started = time.monotonic()
         traceparent = message.traceparent or traceparent_or_none(self._socket.headers.get("traceparent"))
-        try:
-            await ask(request_id, message, self._publisher, self._live_view, traceparent)
-        except BackendUnavailableError:
-            self._metrics.questions.labels("websocket", "unavailable").inc()
-            raise
-        self._metrics.questions.labels("websocket", "accepted").inc()
+        await self._core.ask(self._principal, message, request_id=request_id, traceparent=traceparent, via="websocket")
         await self._put(Accepted(request_id=request_id))
-        await self._follow(self._connection.following[request_id], after="0", started=started)
+        await self._follow(request_id, "0", started)
 
-    async def _resume(self, message: Resume) -> Problem | None:
-        request = self._connection.following[message.request_id]
-        # Read from the beginning: only the whole stream says which attempt stands and whether the request has ended.
-        history = await self._live_view.read(message.request_id)
-        if not history:
-            text = f"Request {message.request_id} is not known here, or no longer: ask again."
-            return Problem(request_id=message.request_id, code="unknown_request", message=text)
-        for stored in history:
-            shown = request.take(stored)
-            if shown is not None and (request.done or position(stored.id) > position(message.after)):
-                await self._put(shown)
-            if request.done:
-                return None
-        await self._follow(request, after=history[-1].id)
-        return None
+    async def _resume(self, message: Resume) -> None:
+        if await self._core.is_shown(self._principal, message.request_id):
+            await self._follow(message.request_id, message.after)
+            return
+        ending = await self._core.ending(self._principal, message.request_id)
+        if ending is None:
+            raise NotFoundError(f"Request {message.request_id} is not known here, or no longer: ask again.")
+        await self._put(ending)
 
-    async def _follow(self, request: Followed, after: str, started: float | None = None) -> None:
-        async with aclosing(self._live_view.follow(request.request_id, after)) as entries:
-            async for stored in entries:
-                message = request.take(stored)
-                if message is not None:
-                    await self._put(message)
+    async def _cancel(self, message: Cancel) -> None:
+        request_id = message.request_id
+        work = self._core.cancel(self._principal, request_id, message.reason)
+        await self._put(await self._problem_of(request_id, work) or Cancelling(request_id=request_id))
+
+    async def _follow(self, request_id: str, after: str, started: float | None = None) -> None:
+        async with aclosing(self._core.follow(self._principal, request_id, after)) as messages:
+            async for message in messages:
+                if isinstance(message, TerminalReached):
+                    # Before the client hears of it, for it may ask or resume again at once.
+                    self._connection.finish(request_id)
+                await self._put(message)
                 if started is not None and isinstance(message, Delta):
                     self._metrics.first_delta.observe(time.monotonic() - started)
                     started = None
-                if request.done:
-                    return
-        msg = "The live view has stopped."
-        raise BackendUnavailableError(msg)
+
+    # --- what the client gets -----------------------------------------------------------------------------
 
     async def _put(self, message: ServerMessage) -> None:
-        if self._connection.state is not State.OPEN:
-            raise _SocketGoneError
         if isinstance(message, Problem):
             self._metrics.problems.labels(message.code).inc()
-        await self._outbox.put(message)
+        try:
+            async with asyncio.timeout(self._settings.send_timeout_ms / 1000):
+                while self._outbox.is_full:
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            self._too_slow()
+        if self._connection.state is not State.OPEN:
+            raise _SocketGoneError
+        self._outbox.put(message)
+        self._changed.set()
 
     async def _send_all(self) -> None:
-        while True:
-            message = await self._outbox.get()
+        while self._ending is None:
+            if not self._outbox:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            kind, text = self._outbox.take()
+            self._room.set()
             try:
                 async with asyncio.timeout(self._settings.send_timeout_ms / 1000):
-                    await self._socket.send_text(message.model_dump_json())
+                    await self._socket.send_text(text)
             except WebSocketDisconnect:
                 raise _SocketGoneError from None
             except TimeoutError:
-                self._metrics.slow_readers.inc()
-                self._connection.state = State.CLOSING
-                await self._socket.close(TRY_AGAIN_LATER, "too slow: resume when you can read on")
-                raise _SocketGoneError from None
-            self._metrics.sent.labels(message.kind).inc()
+                self._too_slow()
+            self._metrics.sent.labels(kind).inc()
+        await self._socket.close(*self._ending)
+        raise _SocketGoneError
+
+    def _close(self, code: CloseCode, reason: str) -> None:
+        """Have the sender close the socket; what still waits is not sent."""
+        if self._ending is None:
+            self._ending = (code, reason)
+            self._connection.state = State.CLOSING
+            self._metrics.closed.labels(str(int(code))).inc()
+            self._changed.set()
+
+    def _too_slow(self) -> None:
+        self._close(CloseCode.TOO_SLOW, "too slow: connect again and resume")
+
+    def _access_ended(self) -> None:
+        self._close(CloseCode.ACCESS_ENDED, "the key or token is valid no longer")
+
+    def _look_idle(self) -> None:
+        left_s = self._heard_s + self._settings.idle_timeout_s - time.monotonic()
+        if self._connection.following:
+            left_s = self._settings.idle_timeout_s
+        if left_s <= 0:
+            self._close(CloseCode.IDLE, "idle: connect again when there is something to say")
+        else:
+            self._idle_timer = asyncio.get_running_loop().call_later(left_s, self._look_idle)

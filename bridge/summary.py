@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from backends.live_view import StoredEntry
-from bridge.asking import STAGE as BRIDGE
 from bridge.messages import Delta, Progress, Sources, StageTiming, TerminalReached
 from bridge.protocol import Followed
 from schemas.events import EVENT_BY_TYPE, Answered, RequestCancelled, RequestExpired, RequestFailed
 from schemas.values import Source, Usage, Value
+
+# The stage that the bridge itself counts as.
+BRIDGE = "bridge"
 
 RequestState: TypeAlias = Literal["queued", "running", "answered", "failed", "expired", "cancelled"]
 

@@ -130,7 +130,8 @@ def bridge(context: typer.Context) -> None:
     from bridge.server import serve
 
     settings = _settings(context).with_local_addresses()
-    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names))
+    tenant = settings.query.default_tenant
+    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, tenant))
 
 
 @app.command()

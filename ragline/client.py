@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from backends.errors import BackendUnavailableError
-from backends.live_view import LiveView
+from backends.live_view import LiveView, stream_of
 from backends.redis_live_view import RedisLiveView
 from ragline.answers import Answer, Progress, Reader, RequestError, Restart, Sources, Token, Update, conclude, terminal
 from ragline.settings import Settings, load
@@ -52,6 +52,7 @@ class Client:
         settings = (settings or load()).with_local_addresses()
         self._names = settings.names
         self._kafka = settings.kafka
+        self._default_tenant = settings.query.default_tenant
         self._live_view = live_view or RedisLiveView(settings.redis, settings.names)
         options = settings.kafka.client_options()
         self._producer = AIOKafkaProducer(
@@ -115,7 +116,8 @@ class Client:
         reader = Reader()
         with self._ending_of(request_id) as ending:
             await self._send(request_id, QueryAsked(question=question, **options))
-            async for update in self._live(request_id, reader, ending):
+            stream = stream_of(options.get("tenant") or self._default_tenant, request_id)
+            async for update in self._live(stream, reader, ending):
                 yield update
             answer = conclude(*await ending)
             for update in reader.finish(answer.text):
@@ -137,13 +139,13 @@ class Client:
         except KafkaError as error:
             raise ConnectionError(f"Kafka did not take the cancellation of {request_id}: {error}") from error
 
-    async def _live(self, request_id: str, reader: Reader, ending: asyncio.Future[_Ending]) -> AsyncIterator[Update]:
+    async def _live(self, stream: str, reader: Reader, ending: asyncio.Future[_Ending]) -> AsyncIterator[Update]:
         """Updates from the live view, until its end, its failure, or a moment after the answer came from Kafka."""
         updates: asyncio.Queue[Update | None] = asyncio.Queue()
 
         async def follow() -> None:
             try:
-                async for stored in self._live_view.follow(request_id):
+                async for stored in self._live_view.follow(stream):
                     if stored.entry.kind == "terminal":
                         if not ending.done():
                             ending.set_result(terminal(stored.entry))

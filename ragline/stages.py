@@ -90,7 +90,7 @@ def _indexing(settings: Settings) -> AnyStage:
 
 
 def _projector(settings: Settings) -> AnyStage:
-    return ProjectorStage(settings.projector, _live_view(settings))
+    return ProjectorStage(settings.projector, _live_view(settings), settings.query.default_tenant)
 
 
 STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {

@@ -1,3 +1,9 @@
 """What all tests may use."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.pipeline", "tests.fixtures.engines", "tests.fixtures.stack"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.pipeline",
+    "tests.fixtures.engines",
+    "tests.fixtures.stack",
+    "tests.fixtures.bridges",
+]

@@ -6,7 +6,7 @@ from typing import Self
 
 import structlog
 
-from backends.live_view import Entry, LiveView
+from backends.live_view import Entry, LiveView, stream_of
 
 log = structlog.get_logger(__name__)
 
@@ -20,9 +20,9 @@ class DeltaSink:
         self.flush_timeout_s = flush_timeout_ms / 1000
         self._failing = False
 
-    def open(self, request_id: str, attempt: int) -> "DeltaWriter":
+    def open(self, tenant: str, request_id: str, attempt: int) -> "DeltaWriter":
         """A writer for one answer; ``attempt`` is what counts where the live view cannot be asked."""
-        return DeltaWriter(self, request_id, attempt)
+        return DeltaWriter(self, tenant, request_id, attempt)
 
     def failed(self, request_id: str, error: Exception) -> None:
         """Note that an answer's text is not shown while it is generated."""
@@ -43,9 +43,10 @@ class DeltaWriter:
     After a failure it writes no more: a gap in the text would be worse than its end, and the terminal event has it all.
     """
 
-    def __init__(self, sink: DeltaSink, request_id: str, attempt: int) -> None:
+    def __init__(self, sink: DeltaSink, tenant: str, request_id: str, attempt: int) -> None:
         self._sink = sink
         self._request_id = request_id
+        self._stream = stream_of(tenant, request_id)
         self._attempt = attempt
         self._pending: list[str] = []
         self._wake = asyncio.Event()
@@ -76,7 +77,7 @@ class DeltaWriter:
 
     async def _run(self) -> None:
         try:
-            self._attempt = await self._sink.live_view.begin_attempt(self._request_id)
+            self._attempt = await self._sink.live_view.begin_attempt(self._stream)
             await self._write_all()
         except Exception as error:  # noqa: BLE001 - no error of the live view may fail the answer
             self._sink.failed(self._request_id, error)
@@ -94,7 +95,7 @@ class DeltaWriter:
             self._pending.clear()
             if text:
                 delta = Entry("delta", {"attempt": self._attempt, "sequence": sequence, "text": text})
-                await self._sink.live_view.append(self._request_id, [delta])
+                await self._sink.live_view.append(self._stream, [delta])
                 sequence += 1
             if is_last:
                 return

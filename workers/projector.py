@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from backends.errors import BackendUnavailableError
-from backends.live_view import Entry, LiveView
+from backends.live_view import Entry, LiveView, stream_of
 from schemas.events import Event, PromptBuilt, Terminal
 from schemas.headers import StageTime
 from topics.specs import (
@@ -27,7 +27,8 @@ DONE = Produce(())
 class ProjectorStage:
     """Appends progress, sources and the terminal event of every request to its stream, each event once.
 
-    It produces nothing. While the live view does not answer, its outcomes are ``UnavailableError``.
+    What names no tenant is the ``default_tenant``'s. It produces nothing. While the live view does not answer, its
+    outcomes are ``UnavailableError``.
     """
 
     name = "projector"
@@ -41,10 +42,11 @@ class ProjectorStage:
     )
     subject = None
 
-    def __init__(self, settings: ProjectorSettings, live_view: LiveView) -> None:
+    def __init__(self, settings: ProjectorSettings, live_view: LiveView, default_tenant: str) -> None:
         self.max_batch = settings.max_batch
         self.linger_ms = settings.linger_ms
         self._live_view = live_view
+        self._default_tenant = default_tenant
 
     async def start(self) -> None:
         """Nothing to load; the live view connects when it is first used."""
@@ -73,13 +75,16 @@ class ProjectorStage:
             delivery = deliveries[index]
             if error is None:
                 try:
-                    await self._live_view.append(
-                        delivery.key, entries(delivery), once=delivery.headers.id or str(delivery.origin)
-                    )
+                    mark = delivery.headers.id or str(delivery.origin)
+                    await self._live_view.append(self._stream(delivery), entries(delivery), once=mark)
                 except BackendUnavailableError as unavailable:
                     error = UnavailableError("live_view_unavailable", str(unavailable))
             if error is not None:
                 outcomes[index] = error
+
+    def _stream(self, delivery: Delivery[Event]) -> str:
+        tenant = delivery.event.tenant_id or delivery.headers.tenant or self._default_tenant
+        return stream_of(tenant, delivery.key)
 
     def _rank(self, event: Event) -> int:
         return self.consumes.index(TOPIC_OF_EVENT[type(event)])

@@ -1,140 +1,37 @@
 """The bridge over real sockets, with its twins behind it."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
 
 import httpx
-import orjson
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from backends.errors import BackendUnavailableError
-from backends.live_view import Entry, LiveViewSettings
-from backends.memory_live_view import MemoryLiveView
+from backends.live_view import Entry
+from bridge.access import Principal
 from bridge.middleware import CONTENT_SECURITY_POLICY
-from bridge.publisher import MemoryQueryPublisher, Published
 from bridge.server import BridgeServer
 from bridge.settings import BridgeSettings
-from schemas.events import Answered
-from schemas.values import Usage
+from tests.fixtures.bridges import (
+    DEADLINE_S,
+    Bridge,
+    delta,
+    hear,
+    hear_until,
+    progress,
+    running_bridge,
+    say,
+    terminal,
+)
 from tests.fixtures.pipeline import eventually
 
-DEADLINE_S = 20
+PRINCIPAL = Principal("default", frozenset({"ask"}), "test")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class SwitchedLiveView(MemoryLiveView):
-    """Can be switched off, as if Redis were down."""
-
-    available = True
-
-    def _check(self) -> None:
-        if not self.available:
-            msg = "Redis does not answer."
-            raise BackendUnavailableError(msg)
-
-    async def append(self, request_id: str, entries: Any, *, once: str | None = None) -> bool:
-        self._check()
-        return await super().append(request_id, entries, once=once)
-
-    async def read(self, request_id: str, after: str = "0") -> Any:
-        self._check()
-        return await super().read(request_id, after)
-
-
-@dataclass
-class Bridge:
-    """A running bridge and what stands behind it."""
-
-    server: BridgeServer
-    queries: MemoryQueryPublisher
-    live_view: SwitchedLiveView
-    serving: asyncio.Task[None] = field(init=False)
-
-    @property
-    def address(self) -> str:
-        return self.server.address
-
-    def connect(self, **options: Any) -> connect:
-        return connect(f"{self.address.replace('http', 'ws')}/v1/ws", proxy=None, **options)
-
-    async def published(self) -> Published:
-        return await asyncio.wait_for(self.queries.published.get(), DEADLINE_S)
-
-    async def measured(self, *samples: str) -> bool:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            metrics = (await http.get(f"{self.address}/metrics")).text
-        return all(f"ragline_bridge_{sample}" in metrics for sample in samples)
-
-    async def show(self, request_id: str, *entries: Entry) -> None:
-        await self.live_view.append(request_id, entries)
-
-
-@asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Bridge]:
-    queries, live_view = MemoryQueryPublisher(), SwitchedLiveView(LiveViewSettings())
-    bridge = Bridge(BridgeServer(BridgeSettings(port=0, **settings), queries, live_view), queries, live_view)
-    bridge.serving = asyncio.create_task(bridge.server.serve())
-    await asyncio.wait_for(bridge.server.ready.wait(), DEADLINE_S)
-    try:
-        yield bridge
-    finally:
-        bridge.server.should_exit = True
-        await asyncio.wait_for(bridge.serving, DEADLINE_S)
-
-
-@pytest.fixture
-async def bridge() -> AsyncIterator[Bridge]:
-    async with running() as started:
-        yield started
-
-
-@pytest.fixture
-async def http(bridge: Bridge) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=bridge.address, trust_env=False, timeout=DEADLINE_S) as client:
-        yield client
-
-
-def progress(stage: str) -> Entry:
-    return Entry("progress", {"stage": stage, "started_ms": 1, "finished_ms": 2, "attempt": 1})
-
-
-def delta(sequence: int, text: str = "word", attempt: int = 1) -> Entry:
-    return Entry("delta", {"attempt": attempt, "sequence": sequence, "text": text})
-
-
-def terminal(request_id: str, answer: str = "answer") -> Entry:
-    event = Answered(
-        request_id=request_id,
-        question="q",
-        answer=answer,
-        finish_reason="stop",
-        sources=(),
-        model="m",
-        usage=Usage(),
-    )
-    return Entry("terminal", {"type": event.TYPE, "event": event.model_dump(mode="json"), "timeline": []})
-
-
-async def say(socket: ClientConnection, **message: object) -> None:
-    await socket.send(orjson.dumps(message).decode())
-
-
-async def hear(socket: ClientConnection) -> Any:
-    return orjson.loads(await asyncio.wait_for(socket.recv(), DEADLINE_S))
-
-
-async def hear_until(socket: ClientConnection, kind: str) -> list[Any]:
-    heard = [await hear(socket)]
-    while heard[-1]["kind"] != kind:
-        heard.append(await hear(socket))
-    return heard
 
 
 def texts(messages: Iterable[Any]) -> list[str]:
@@ -152,14 +49,14 @@ async def test_a_question_is_published_and_followed_to_its_end(bridge: Bridge) -
         assert accepted == {"kind": "accepted", "request_id": request_id}
         assert request_id[14] == "7"  # a UUIDv7
         published = await bridge.published()
-        assert (published.request_id, published.event.question, published.event.top_k) == (request_id, "Why?", 3)
+        assert (published.key, published.event.question, published.event.top_k) == (request_id, "Why?", 3)
         assert published.traceparent == TRACEPARENT
-        await bridge.show(
-            request_id, progress("query"), Entry("sources", {"sources": []}), delta(0, "a "), delta(1, "b")
-        )
-        await bridge.show(request_id, terminal(request_id, "a b"))
+        await bridge.show(request_id, progress("query"), Entry("sources", {"sources": []}), delta(0, "a "))
+        await bridge.show(request_id, delta(1, "b"), terminal(request_id, "a b"))
         heard = await hear_until(socket, "terminal")
-    assert [message["kind"] for message in heard] == ["progress", "progress", "sources", "delta", "delta", "terminal"]
+    kinds = [message["kind"] for message in heard]
+    assert [kind for kind in kinds if kind != "delta"] == ["progress", "progress", "sources", "terminal"]
+    assert "".join(texts(heard)) == "a b"
     assert {message["request_id"] for message in heard} == {request_id}
     assert all(message["id"] for message in heard)
     assert [message.get("stage") for message in heard[:2]] == ["bridge", "query"]
@@ -186,16 +83,19 @@ async def test_deltas_of_older_attempts_are_dropped(bridge: Bridge) -> None:
         await bridge.published()
         await bridge.show("r", delta(0, "old"), delta(0, "new", attempt=2), delta(1, "late"), delta(1, "er", attempt=2))
         await bridge.show("r", terminal("r"))
-        assert texts(await hear_until(socket, "terminal")) == ["old", "new", "er"]
+        deltas = [message for message in await hear_until(socket, "terminal") if message["kind"] == "delta"]
+    shown = {attempt: "".join(texts(d for d in deltas if d["attempt"] == attempt)) for attempt in (1, 2)}
+    assert shown == {1: "old", 2: "newer"}
 
 
 async def test_resuming_gives_exactly_the_rest(bridge: Bridge) -> None:
     async with bridge.connect() as socket:
         await say(socket, kind="ask", id="r", question="q")
         await bridge.published()
-        await bridge.show("r", delta(0, "a", attempt=2), delta(1, "b", attempt=2))
+        await bridge.show("r", delta(0, "a", attempt=2))
         seen = [await hear(socket) for _ in range(3)]
         assert texts(seen) == ["a"]
+        await bridge.show("r", delta(1, "b", attempt=2))
     await bridge.show("r", delta(5, "stale"))
     async with bridge.connect() as socket:
         await say(socket, kind="resume", request_id="r", after=seen[-1]["id"])
@@ -206,7 +106,7 @@ async def test_resuming_gives_exactly_the_rest(bridge: Bridge) -> None:
 
 async def test_resuming_after_the_end_gives_the_end_again(bridge: Bridge) -> None:
     await bridge.show("r", delta(0), terminal("r"))
-    last = (await bridge.live_view.read("r"))[-1].id
+    last = (await bridge.core.history(PRINCIPAL, "r"))[-1].id
     async with bridge.connect() as socket:
         await say(socket, kind="resume", request_id="r", after=last)
         assert (await hear(socket))["kind"] == "terminal"
@@ -223,7 +123,7 @@ async def test_an_unknown_request_cannot_be_resumed(bridge: Bridge) -> None:
 
 async def test_what_cannot_be_read_is_answered_and_the_connection_lives(bridge: Bridge) -> None:
     async with bridge.connect() as socket:
-        for frame, code in (("{", "invalid_json"), ('{"kind": "cancel"}', "unknown_kind"), (b"{}", "invalid_message")):
+        for frame, code in (("{", "invalid_json"), ('{"kind": "sing"}', "unknown_kind"), (b"{}", "invalid_message")):
             await socket.send(frame)
             assert (await hear(socket))["code"] == code
         await say(socket, kind="ask", question="q")
@@ -231,7 +131,7 @@ async def test_what_cannot_be_read_is_answered_and_the_connection_lives(bridge: 
 
 
 async def test_a_frame_over_the_limit_closes_the_connection() -> None:
-    async with running(max_frame_bytes=1_000) as bridge, bridge.connect() as socket:
+    async with running_bridge(max_frame_bytes=1_000) as bridge, bridge.connect() as socket:
         await say(socket, kind="ask", question="q" * 2_000)
         with pytest.raises(ConnectionClosed) as closed:
             await hear(socket)
@@ -240,13 +140,13 @@ async def test_a_frame_over_the_limit_closes_the_connection() -> None:
 
 
 async def test_kafka_down_is_told_and_the_same_request_may_be_asked_again(bridge: Bridge) -> None:
-    bridge.queries.available = False
+    bridge.publisher.available = False
     async with bridge.connect() as socket:
         await say(socket, kind="ask", id="r", question="q")
         problem = await hear(socket)
         assert (problem["code"], problem["request_id"]) == ("unavailable", "r")
         assert problem["message"].startswith("Kafka does not take questions now")
-        bridge.queries.available = True
+        bridge.publisher.available = True
         await say(socket, kind="ask", id="r", question="q")
         assert (await hear(socket))["kind"] == "accepted"
 
@@ -256,14 +156,14 @@ async def test_the_live_view_down_refuses_no_question(bridge: Bridge) -> None:
     async with bridge.connect() as socket:
         await say(socket, kind="ask", id="r", question="q")
         assert (await hear(socket))["kind"] == "accepted"
-        assert (await bridge.published()).request_id == "r"
+        assert (await bridge.published()).key == "r"
         await say(socket, kind="resume", request_id="s")
         problem = await hear_until(socket, "error")
         assert problem[-1]["code"] == "unavailable"
 
 
 async def test_a_page_of_another_origin_may_not_connect() -> None:
-    async with running(allowed_origins=("https://friend.example",)) as bridge:
+    async with running_bridge(allowed_origins=("https://friend.example",)) as bridge:
         async with bridge.connect(origin="https://friend.example"), bridge.connect(origin=bridge.address):
             pass
         with pytest.raises(InvalidStatus) as refused:
@@ -274,12 +174,12 @@ async def test_a_page_of_another_origin_may_not_connect() -> None:
 
 async def test_a_reader_that_reads_nothing_is_closed_and_may_resume() -> None:
     text = "x" * 50_000
-    async with running(send_queue=2, send_timeout_ms=200) as bridge:
+    async with running_bridge(send_queue=2, send_timeout_ms=200) as bridge:
         async with bridge.connect(max_queue=1, max_size=None, compression=None) as socket:
             await say(socket, kind="ask", id="r", question="q")
             await bridge.published()
             await bridge.show("r", *(delta(number, text) for number in range(400)), terminal("r"))
-            await eventually(lambda: bridge.measured("slow_readers_total 1.0"), DEADLINE_S)
+            await eventually(lambda: bridge.measured('sockets_closed_total{code="1013"} 1.0'), DEADLINE_S)
             heard: list[Any] = []
             with suppress(ConnectionClosed):
                 while True:
@@ -315,7 +215,7 @@ async def test_a_signal_closes_sockets_so_that_they_come_back_and_ends_the_serve
 async def test_a_taken_port_is_refused_with_a_sentence(bridge: Bridge) -> None:
     taken = int(bridge.address.rpartition(":")[2])
     with pytest.raises(OSError, match=rf"cannot listen on 127.0.0.1:{taken}: .*; set bridge.port"):
-        BridgeServer(BridgeSettings(port=taken), bridge.queries, bridge.live_view)
+        BridgeServer(dataclasses.replace(bridge.core, settings=BridgeSettings(port=taken)))
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------
@@ -326,7 +226,7 @@ async def test_a_question_by_http_is_published_and_can_be_seen(bridge: Bridge, h
     assert response.status_code == 202
     request_id = response.json()["request_id"]
     published = await bridge.published()
-    assert (published.request_id, published.event.question) == (request_id, "Why?")
+    assert (published.key, published.event.question) == (request_id, "Why?")
     assert published.traceparent == TRACEPARENT
     assert (await http.get(f"/v1/queries/{request_id}")).json()["state"] == "queued"
     await bridge.show(request_id, progress("query"), delta(0, "so far"))
@@ -373,7 +273,7 @@ async def test_a_page_elsewhere_cannot_post_a_question(bridge: Bridge, http: htt
     response = await http.post("/v1/queries", content=b'{"question": "q"}', headers={"content-type": "text/plain"})
     assert response.status_code == 422
     assert "content-type application/json" in response.json()["error"]["message"]
-    assert bridge.queries.published.empty()
+    assert bridge.publisher.published.empty()
 
 
 async def test_what_is_not_there_or_not_allowed(http: httpx.AsyncClient) -> None:
@@ -391,12 +291,12 @@ async def test_what_is_not_there_or_not_allowed(http: httpx.AsyncClient) -> None
 
 async def test_systems_that_are_down_are_said_to_be(bridge: Bridge, http: httpx.AsyncClient) -> None:
     assert (await http.get("/readyz")).status_code == 200
-    bridge.queries.available = False
+    bridge.publisher.available = False
     response = await http.post("/v1/queries", json={"question": "q"})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     assert response.headers["retry-after"]
     assert "Kafka" in (await http.get("/readyz")).json()["reason"]
-    bridge.queries.available, bridge.live_view.available = True, False
+    bridge.publisher.available, bridge.live_view.available = True, False
     assert (await http.get("/v1/queries/r")).status_code == 503
     assert (await http.get("/readyz")).status_code == 503
     assert (await http.get("/livez")).status_code == 200
@@ -404,8 +304,14 @@ async def test_systems_that_are_down_are_said_to_be(bridge: Bridge, http: httpx.
 
 async def test_the_openapi_document_knows_the_routes(http: httpx.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
-    assert set(document["paths"]) == {"/v1/queries", "/v1/queries/{request_id}"}
-    assert set(document["paths"]["/v1/queries"]["post"]["responses"]) == {"202", "400", "413", "422", "503"}
+    assert {path for path in document["paths"] if path.startswith("/v1/queries")} == {
+        "/v1/queries",
+        "/v1/queries/{request_id}",
+        "/v1/queries/{request_id}/events",
+    }
+    assert {"202", "400", "401", "403", "413", "422", "429", "503"} <= set(
+        document["paths"]["/v1/queries"]["post"]["responses"]
+    )
 
 
 async def test_the_page_is_served_with_a_strict_policy(http: httpx.AsyncClient) -> None:

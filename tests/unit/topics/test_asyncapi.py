@@ -61,7 +61,7 @@ def test_every_reference_resolves(document: dict[str, Any]) -> None:
     found = set(references(document))
     assert found
     for reference in found:
-        assert resolve(document, reference), reference
+        assert resolve(document, reference) is not None, reference
 
 
 def test_every_topic_is_a_channel_with_its_key_and_limits(document: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from backends.errors import BackendUnavailableError
-from backends.live_view import Entry, LiveViewSettings
+from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
 from schemas.events import Answered, Event, PassagesRetrieved, PromptBuilt, QueryAccepted, RequestFailed
 from schemas.headers import Headers, Origin, StageTime
@@ -68,11 +68,11 @@ class BrokenLiveView(MemoryLiveView):
         super().__init__(LiveViewSettings())
         self.broken = set(broken)
 
-    async def append(self, request_id: str, entries: list[Entry], *, once: str | None = None) -> bool:  # type: ignore[override]
-        if request_id in self.broken:
+    async def append(self, stream: str, entries: list[Entry], *, once: str | None = None) -> bool:  # type: ignore[override]
+        if stream in {stream_of("default", request_id) for request_id in self.broken}:
             msg = "Redis does not answer"
             raise BackendUnavailableError(msg)
-        return await super().append(request_id, entries, once=once)
+        return await super().append(stream, entries, once=once)
 
 
 @pytest.fixture
@@ -80,12 +80,12 @@ def view() -> MemoryLiveView:
     return MemoryLiveView(LiveViewSettings())
 
 
-async def shown(view: MemoryLiveView, request_id: str = "r") -> list[Entry]:
-    return [stored.entry for stored in await view.read(request_id)]
+async def shown(view: MemoryLiveView, request_id: str = "r", tenant: str = "default") -> list[Entry]:
+    return [stored.entry for stored in await view.read(stream_of(tenant, request_id))]
 
 
 def stage(view: MemoryLiveView) -> ProjectorStage:
-    return ProjectorStage(ProjectorSettings(max_batch=9, linger_ms=3), view)
+    return ProjectorStage(ProjectorSettings(max_batch=9, linger_ms=3), view, "default")
 
 
 def test_is_a_batched_stage_that_makes_no_terminal_events(view: MemoryLiveView) -> None:
@@ -122,6 +122,13 @@ async def test_shows_the_end_with_the_whole_event_and_timeline(view: MemoryLiveV
     assert terminal.body["type"] == "ragline.answered.v1"
     assert terminal.body["event"] == answered().model_dump(mode="json")
     assert [time["stage"] for time in terminal.body["timeline"]] == ["query", "generation"]  # type: ignore[attr-defined]
+
+
+async def test_tenants_never_meet(view: MemoryLiveView) -> None:
+    of_other = accepted().model_copy(update={"tenant": "a/b"})
+    await stage(view).handle([delivery(accepted(), "query"), delivery(of_other, "query", event_id="other")])
+    assert len(await shown(view)) == len(await shown(view, tenant="a/b")) == 1
+    assert await shown(view, "b/r", tenant="a") == []
 
 
 async def test_an_event_that_comes_again_is_shown_once(view: MemoryLiveView) -> None:
