@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.engines",
     "tests.fixtures.stack",
     "tests.fixtures.bridges",
+    "tests.fixtures.browser",
 ]

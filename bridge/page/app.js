@@ -1,141 +1,180 @@
 // Puts together what the person does, what the bridge says, and what the page shows.
 
-import { Connection } from "./connection.js";
-import { newRequestId, Request } from "./request.js";
-import { View } from "./view.js";
+import { announce } from "./announce.js";
+import { Composer } from "./composer.js";
+import { Conversation, Conversations } from "./conversations.js";
+import { $, drawIcons } from "./dom.js";
+import { Follower } from "./follower.js";
+import { key } from "./key.js";
+import { KeyDialog } from "./key_dialog.js";
+import { PassagePanel } from "./passage.js";
+import { newId, Request } from "./request.js";
+import { Side } from "./side.js";
+import { startTheme } from "./theme_button.js";
+import { Thread } from "./thread.js";
+import { toast } from "./toast.js";
+import { UploadList } from "./upload_list.js";
+import { Uploads } from "./uploads.js";
 
-const KEPT = "ragline.request";
-const $ = (id) => document.getElementById(id);
+drawIcons(document);
+startTheme();
 
-const view = new View();
-let request = restored();
-let connected = false;
-let drawing = false;
-let ticking = 0;
+const conversations = new Conversations({ changed: () => show(location.hash.slice(1)), trouble: toast });
+const side = new Side({ remove: removeConversation });
+const panel = new PassagePanel();
+const composer = new Composer({ ask, stop, files: (files) => uploads.add(files) });
+const keyDialog = new KeyDialog(() => follower.connection.open());
+let current = new Conversation();
+let wasLost = false;
 
-if (request) view.begin(request);
-
-const connection = new Connection(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/ws`, {
-  open: catchUp,
-  message: receive,
-  state(state, seconds) {
-    connected = state === "open";
-    $("connection").dataset.state = state;
-    $("connection-text").textContent =
-      { connecting: "Connecting", open: "Connected" }[state] ?? `Not connected, next try in ${seconds} s`;
-    draw();
+const thread = new Thread({
+  retry,
+  edit(request) {
+    composer.text = request.question;
+    composer.focus();
   },
+  upload: () => composer.chooseFiles(),
+  passage: (request, number, texts, opener) => panel.open(request.sources, number, texts, opener),
 });
 
-function ask(question, id = newRequestId()) {
-  request = new Request(id, question);
-  keep();
-  view.begin(request);
-  catchUp();
+const follower = new Follower({ changed, state: showConnection, unauthorized });
+
+const uploadList = new UploadList({
+  async remove(upload) {
+    const { name, id } = upload;
+    const problem = await uploads.remove(upload);
+    toast(problem || (id ? `${name} is no longer searched.` : `${name} was not added.`));
+  },
+  retry: (upload) => uploads.retry(upload),
+  hide(upload) {
+    upload.shown = false;
+    uploadList.render(uploads.all);
+  },
+});
+const uploads = new Uploads({ changed: () => uploadList.render(uploads.all), unauthorized: () => unauthorized("") });
+uploadList.render(uploads.all);
+
+// --- conversations -----------------------------------------------------------------------------------------
+
+function show(id) {
+  const found = id ? conversations.get(id) : new Conversation();
+  // An address may name what was deleted, or a place on the page.
+  if (!found) return id === current.id ? show("") : undefined;
+  if (found !== current || !found.requests.length) panel.close();
+  current = found;
+  for (const request of current.requests) follower.follow(request);
+  $("empty").hidden = current.requests.length > 0;
+  $("top-title").textContent = current.title;
+  document.title = current.requests.length ? `${current.title} – ragline` : "ragline";
+  thread.show(current, follower.connected);
+  composer.busy(current.requests.some((request) => request.busy));
+  side.renderConversations(conversations.list(), current.id);
 }
 
-function catchUp() {
-  const wanted = request?.wanted;
-  if (wanted) connection.send(wanted);
-  draw();
+function go(id) {
+  if (location.hash.slice(1) === id) show(id);
+  else location.hash = id;
 }
 
-function receive(message) {
-  if (!request || message.request_id !== request.id) return;
-  const had = request.sources;
-  request.take(message);
-  if (!had && request.sources?.length) announce(`${request.sources.length} sources found`);
-  if (request.ended) announce(request.phase === "answered" ? "The answer is complete" : "There is no answer");
-  // What could not be answered is put back, to be asked in other words.
-  if (request.phase === "failed" && !$("question").value) {
-    $("question").value = request.question;
-    fit();
-  }
-  draw();
+function begin() {
+  side.open(false);
+  history.pushState(null, "", location.pathname + location.search);
+  show("");
+  composer.focus();
 }
 
-// Many messages may come between two frames; the page is drawn once for all of them.
-function draw() {
-  if (!request || drawing) return;
-  drawing = true;
-  requestAnimationFrame(() => {
-    drawing = false;
-    view.render(request, connected);
-    clearInterval(ticking);
-    if (!request.ended) ticking = setInterval(() => view.renderTime(request), 100);
+function removeConversation(id) {
+  const removed = conversations.remove(id);
+  if (id === current.id) begin();
+  else side.renderConversations(conversations.list(), current.id);
+  toast("The conversation is deleted.", "Undo", () => {
+    conversations.save(removed);
+    go(id);
   });
 }
 
-function announce(text) {
-  $("announce").textContent = text;
-}
+// --- requests ----------------------------------------------------------------------------------------------
 
-// The request survives a reload of this tab.
-function keep() {
-  sessionStorage.setItem(KEPT, JSON.stringify({ id: request.id, question: request.question }));
-}
-
-function restored() {
-  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
-  if (!kept) return null;
-  const found = new Request(kept.id, kept.question);
-  found.phase = "running";
-  return found;
-}
-
-$("ask").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const question = $("question").value.trim();
-  if (!question) return;
-  $("question").value = "";
-  fit();
-  ask(question);
-});
-
-$("question").addEventListener("keydown", (event) => {
-  // While an input method composes, Enter belongs to it.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  $("ask").requestSubmit();
-});
-
-function fit() {
-  const field = $("question");
-  field.style.height = "auto";
-  field.style.height = `${field.scrollHeight}px`;
-}
-$("question").addEventListener("input", fit);
-
-for (const example of document.querySelectorAll(".example")) {
-  example.addEventListener("click", () => ask(example.textContent));
+function ask(question) {
+  if (current.requests.some((request) => request.busy)) {
+    announce("Wait for the answer, or stop it, before you ask again.");
+    return false;
+  }
+  const request = new Request(newId(), question, current.history());
+  current.requests.push(request);
+  follow(request);
+  if (location.hash.slice(1) !== current.id) history.pushState(null, "", `#${current.id}`);
+  show(current.id);
+  thread.toEnd();
+  return true;
 }
 
 // Whether a question that could not be sent has arrived is not known; with its old ID it is answered once.
-$("retry").addEventListener("click", () =>
-  ask(request.question, request.problem.code === "unavailable" ? request.id : undefined),
-);
-
-$("answer").addEventListener("click", (event) => {
-  const link = event.target.closest(".cite");
-  if (!link) return;
-  event.preventDefault();
-  const source = document.querySelector(link.getAttribute("href"));
-  document.querySelector(".source.lit")?.classList.remove("lit");
-  source.classList.add("lit");
-  open(source, true);
-  source.focus({ preventScroll: true });
-  source.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-});
-
-$("sources").addEventListener("click", (event) => {
-  const more = event.target.closest(".more");
-  if (more) open(more.closest(".source"), more.getAttribute("aria-expanded") === "false");
-});
-
-function open(source, whole) {
-  const more = source.querySelector(".more");
-  if (more.hidden) return;
-  source.classList.toggle("whole", whole);
-  more.setAttribute("aria-expanded", String(whole));
-  more.textContent = whole ? "Show less" : "Show all";
+function retry(old) {
+  const place = current.requests.indexOf(old);
+  const id = old.problem?.code === "unavailable" ? old.id : newId();
+  const request = new Request(id, old.question, current.history(place));
+  current.requests[place] = request;
+  follower.forget(old);
+  follow(request);
+  show(current.id);
+  composer.focus();
 }
+
+function follow(request) {
+  current.updated = Date.now();
+  conversations.save(current);
+  follower.follow(request);
+}
+
+function stop() {
+  for (const request of current.requests) if (request.busy) follower.stop(request);
+}
+
+function changed(request) {
+  const conversation = conversations.list().find((one) => one.requests.includes(request));
+  if (conversation && (request.ended || request.phase !== request.kept)) {
+    request.kept = request.phase;
+    conversations.save(conversation);
+    side.renderConversations(conversations.list(), current.id);
+  }
+  if (conversation !== current) return;
+  composer.busy(current.requests.some((one) => one.busy));
+  // What could not be answered is put back, to be asked in other words.
+  if (request.phase === "failed" && request.ended && !composer.text && request.problem.code !== "unavailable") composer.text = request.question;
+  thread.draw(follower.connected);
+}
+
+// --- the bridge --------------------------------------------------------------------------------------------
+
+function showConnection(state, wait) {
+  const lost = state === "lost" || (state === "connecting" && wasLost);
+  if (state === "lost" && !wasLost) announce("The connection is lost.");
+  if (state === "open" && wasLost) announce("Connected again.");
+  wasLost = lost;
+  document.documentElement.dataset.connection = state;
+  $("connection").hidden = !lost;
+  $("connection-text").textContent = state === "lost" ? `No connection to the bridge. Next try in ${wait} s.` : "Connecting to the bridge…";
+  thread.draw(state === "open");
+}
+
+function unauthorized(message) {
+  keyDialog.ask(key.value ? message || "This key does not open the bridge." : "");
+}
+
+$("reconnect").addEventListener("click", () => follower.connection.open());
+$("new").addEventListener("click", begin);
+$("top-new").addEventListener("click", begin);
+$("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  composer.focus();
+});
+for (const example of document.querySelectorAll(".example")) example.addEventListener("click", () => ask(example.textContent));
+window.addEventListener("hashchange", () => show(location.hash.slice(1)));
+window.addEventListener("popstate", () => show(location.hash.slice(1)));
+
+show(location.hash.slice(1));
+if (!current.requests.length) show("");
+follower.connection.open();
+composer.focus();
+composer.fit();
