@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import StreamingResponse
 
 from backends.errors import BackendUnavailableError
 from bridge.access import Principal
@@ -19,6 +20,12 @@ from bridge.messages import Message, Problem, TerminalReached
 _PING_S = 15.0
 _RECONNECT_MS = 1_000
 _RETRY_AFTER_S = 5
+
+
+class EventStream(StreamingResponse):
+    """A response that goes on. FastAPI's own class wants the route to be a generator, which cannot answer 404."""
+
+    media_type = "text/event-stream"
 
 
 async def events_after(

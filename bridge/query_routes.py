@@ -3,12 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from fastapi.sse import EventSourceResponse
 from starlette.responses import Response
 
 from bridge.access import Asker
 from bridge.core import Core
-from bridge.event_stream import events_after
+from bridge.event_stream import EventStream, events_after
 from bridge.messages import (
     CancelBody,
     EntryId,
@@ -60,7 +59,7 @@ def query_routes() -> APIRouter:
     @router.get(
         "/{request_id}/events",
         summary="Follow a question",
-        response_class=EventSourceResponse,
+        response_class=EventStream,
         responses=_errors(404) | {204: {"description": "Everything has been sent before: do not connect again."}},
     )
     async def follow_query(
@@ -75,7 +74,7 @@ def query_routes() -> APIRouter:
         events = await events_after(core, principal, request_id, last_event_id or after)
         if events is None:
             return Response(status_code=204)
-        return EventSourceResponse(events, headers={"Cache-Control": "no-store"})
+        return EventStream(events, headers={"Cache-Control": "no-store"})
 
     @router.delete("/{request_id}", status_code=202, summary="Cancel a question", responses=_errors(404))
     async def cancel_query(request: Request, principal: Asker, request_id: _Id) -> CancelBody:

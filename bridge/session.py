@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -82,6 +82,10 @@ class Session:
             self._connection.state = State.CLOSED
             if self._idle_timer:
                 self._idle_timer.cancel()
+            if self._ending is not None:
+                # The client, or the server that stops, may have been first.
+                with suppress(WebSocketDisconnect, RuntimeError):
+                    await self._socket.close(*self._ending)
 
     # --- what the client says -----------------------------------------------------------------------------
 
@@ -190,11 +194,10 @@ class Session:
             except TimeoutError:
                 self._too_slow()
             self._metrics.sent.labels(kind).inc()
-        await self._socket.close(*self._ending)
         raise _SocketGoneError
 
     def _close(self, code: CloseCode, reason: str) -> None:
-        """Have the sender close the socket; what still waits is not sent."""
+        """Have the session end and the socket closed; what still waits is not sent."""
         if self._ending is None:
             self._ending = (code, reason)
             self._connection.state = State.CLOSING

@@ -61,7 +61,7 @@ class JwtTokens:
             )
         except jwt.ExpiredSignatureError:
             raise UnauthorizedError("The token has expired.") from None
-        except (jwt.InvalidTokenError, ValueError, TypeError):
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
             raise UnauthorizedError("The token is not valid.") from None
         return self._principal(claims)
 

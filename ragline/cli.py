@@ -15,6 +15,7 @@ from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.ingest import IngestError
+from ragline.keys_cli import app as keys_app
 from ragline.settings import Settings, SettingsError, load
 from ragline.terminal import ERR, OUT, fail
 from topics.cluster import TopicsError
@@ -30,6 +31,7 @@ schemas_app = typer.Typer(help="The events' schemas.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(keys_app, name="keys")
 
 T = TypeVar("T")
 
@@ -130,8 +132,7 @@ def bridge(context: typer.Context) -> None:
     from bridge.server import serve
 
     settings = _settings(context).with_local_addresses()
-    tenant = settings.query.default_tenant
-    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, tenant))
+    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, settings.query))
 
 
 @app.command()

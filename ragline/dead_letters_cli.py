@@ -1,9 +1,6 @@
 """The commands ``ragline dead-letters …``."""
 
 import asyncio
-import getpass
-import os
-import socket
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -17,7 +14,7 @@ from ragline.dead_letters import DeadLetters, DeadLettersError
 from ragline.letters import Filter, Letter, State
 from ragline.redrive import Clerk, Outcome
 from ragline.settings import Settings
-from ragline.terminal import ERR, OUT, fail
+from ragline.terminal import ERR, OUT, fail, user
 from schemas.headers import RawHeaders
 
 app = typer.Typer(help="Records that could not be handled.", no_args_is_help=True)
@@ -214,7 +211,7 @@ def _settle(
     settings: Settings, by: str | None, verb: str, work: Callable[[Clerk], Coroutine[Any, Any, Outcome]]
 ) -> None:
     async def run() -> Outcome:
-        async with Clerk(settings.kafka, settings.names, by or _user(), report) as clerk:
+        async with Clerk(settings.kafka, settings.names, by or user(), report) as clerk:
             return await work(clerk)
 
     def report(outcome: Outcome) -> None:
@@ -248,15 +245,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _refuse(sentence: str) -> NoReturn:
     fail(sentence)
     raise typer.Exit(2)
-
-
-def _user() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # In a container the user may have no name.
-        user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _print_list(found: list[Letter]) -> None:

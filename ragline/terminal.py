@@ -1,5 +1,8 @@
 """What people see of a command: consoles, the error sentence, progress that suits a terminal and a log file."""
 
+import getpass
+import os
+import socket
 import time
 from types import TracebackType
 from typing import Self
@@ -19,6 +22,16 @@ _LOG_INTERVAL_S = 5
 def fail(sentence: str) -> None:
     """Tell of an error, in one sentence."""
     ERR.print(f"[bold red]error:[/] {escape(sentence)}")
+
+
+def user() -> str:
+    """Who runs the command, as user@machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        # In a container the user may have no name.
+        name = f"uid-{os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
 
 
 class IngestProgress:
