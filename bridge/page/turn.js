@@ -57,7 +57,7 @@ export class TurnView {
     const fresh = this.#drawn.numbers !== numbers || !request.text.startsWith((this.#drawn.text ?? "").slice(0, 40));
     if (fresh) this.#told = 0;
     const whole = this.markdown.update(request.text, request.ended, fresh);
-    this.#drawn = { text: request.text, numbers, ended: request.ended };
+    Object.assign(this.#drawn, { text: request.text, numbers, ended: request.ended });
     this.#tell(whole);
   }
 

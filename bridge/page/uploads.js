@@ -40,7 +40,7 @@ export class Uploads {
   async remove(upload) {
     upload.request?.abort();
     if (upload.id) {
-      const { status, message } = await call("DELETE", `v1/documents/${encodeURIComponent(upload.id)}`);
+      const { status, message } = await call("DELETE", pathOf(upload));
       if (status === 401) this.unauthorized();
       if (message && status !== 404) return message;
     }
@@ -86,7 +86,7 @@ export class Uploads {
     if (upload.removed) return;
     if (status === 401) this.unauthorized();
     if (status >= 200 && status < 300) {
-      upload.id = body.id;
+      upload.id = body.document_id;
       upload.state = "reading";
       this.#watch(upload);
     } else {
@@ -100,7 +100,7 @@ export class Uploads {
     for (let wait = FIRST_WAIT_MS; upload.state === "reading" && !upload.removed; wait = Math.min(wait * 1.5, LONGEST_WAIT_MS)) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       if (upload.removed) return;
-      const { status, body, message } = await call("GET", `v1/documents/${encodeURIComponent(upload.id)}`);
+      const { status, body, message } = await call("GET", pathOf(upload));
       if (status === 200) this.#read(upload, body);
       else if (status === 404) Object.assign(upload, { state: "failed", message });
       // Anything else passes: the document is in Kafka.
@@ -125,6 +125,9 @@ export class Uploads {
     this.changed(upload);
   }
 }
+
+// The ID is a path of its own.
+const pathOf = ({ id }) => `v1/documents/${id.split("/").map(encodeURIComponent).join("/")}`;
 
 function restored() {
   try {

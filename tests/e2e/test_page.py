@@ -283,7 +283,7 @@ async def test_what_went_wrong_is_said_with_what_to_do(visitor: Visitor) -> None
     await page.press("#question", "Enter")
     await visitor.sees("The pipeline cannot be reached", ".turn:last-child .box")
     visitor.backstage.publisher.available = True
-    await page.click(".turn:last-child .box >> text=Ask again")
+    await page.click(".turn:last-child .box button >> text=Ask again")
     await (await visitor.backstage.asked()).answer("There you are.")
     await visitor.phase("answered")
 
