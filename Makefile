@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
 .DEFAULT_GOAL = help
-.PHONY: help env setup demo test test-fast lint faults faults-short faults-mutants bench-hops lock clean
+.PHONY: help env setup demo test test-fast lint browser faults faults-short faults-mutants bench-hops lock clean
 .NOTPARALLEL:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test       the whole suite, on real servers and models'
 	@echo 'make test-fast  lint and the tests without servers and models'
 	@echo 'make lint       ruff and mypy'
+	@echo 'make browser    Chromium (Debian), in which the web page is tested'
 	@echo 'make faults     kill workers and brokers while 10,000 requests run, and account for each (docs/faults.md)'
 	@echo 'make faults-short   the same, in about four minutes; faults-mutants: planted defects, which must be found'
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
@@ -33,11 +34,14 @@ demo: CHECKS = --ports
 demo: setup
 	@$(BIN)/ragline demo $(if $(ONCE),--once)
 
-test: setup lint
+test: setup browser lint
 	@$(BIN)/pytest
 
 test-fast: lint
 	@$(BIN)/pytest -m 'not servers and not models' tests/unit tests/contract
+
+browser:
+	@$(PYTHON) -m infra.setup browser
 
 lint: env
 	@$(BIN)/ruff check .

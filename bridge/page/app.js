@@ -51,7 +51,7 @@ const uploadList = new UploadList({
     uploadList.render(uploads.all);
   },
 });
-const uploads = new Uploads({ changed: () => uploadList.render(uploads.all), unauthorized: () => unauthorized("") });
+const uploads = new Uploads({ changed: () => uploadList.render(uploads.all), unauthorized });
 uploadList.render(uploads.all);
 
 // --- conversations -----------------------------------------------------------------------------------------
@@ -153,16 +153,19 @@ function showConnection(state, wait) {
   if (state === "open" && wasLost) announce("Connected again.");
   wasLost = lost;
   document.documentElement.dataset.connection = state;
-  $("connection").hidden = !lost;
-  $("connection-text").textContent = state === "lost" ? `No connection to the bridge. Next try in ${wait} s.` : "Connecting to the bridge…";
+  $("connection").hidden = !lost && state !== "locked";
+  const words = { lost: `No connection to the bridge. Next try in ${wait} s.`, locked: "The bridge asks for a key." };
+  $("connection-text").textContent = words[state] ?? "Connecting to the bridge…";
+  $("reconnect").textContent = state === "locked" ? "Enter a key" : "Try now";
   thread.draw(state === "open");
 }
 
-function unauthorized(message) {
-  keyDialog.ask(key.value ? message || "This key does not open the bridge." : "");
+// problem: what is wrong with the key that there is.
+function unauthorized(problem) {
+  keyDialog.ask(key.value ? problem : "");
 }
 
-$("reconnect").addEventListener("click", () => follower.connection.open());
+$("reconnect").addEventListener("click", () => (follower.connection.state === "locked" ? keyDialog.ask("") : follower.connection.open()));
 $("new").addEventListener("click", begin);
 $("top-new").addEventListener("click", begin);
 $("skip").addEventListener("click", (event) => {

@@ -15,7 +15,7 @@ const MOST = 200;
 export class Uploads {
   #sending = 0;
 
-  // changed(upload) after every change, unauthorized() when the bridge asks for a key
+  // changed(upload) after every change, unauthorized(sentence) when the bridge asks for another key
   constructor({ changed, unauthorized }) {
     this.changed = changed;
     this.unauthorized = unauthorized;
@@ -41,7 +41,7 @@ export class Uploads {
     upload.request?.abort();
     if (upload.id) {
       const { status, message } = await call("DELETE", pathOf(upload));
-      if (status === 401) this.unauthorized();
+      if (status === 401) this.unauthorized(message);
       if (message && status !== 404) return message;
     }
     upload.removed = true;
@@ -84,7 +84,7 @@ export class Uploads {
 
   #sent(upload, status, body) {
     if (upload.removed) return;
-    if (status === 401) this.unauthorized();
+    if (status === 401) this.unauthorized(problemOf(body, status));
     if (status >= 200 && status < 300) {
       upload.id = body.document_id;
       upload.state = "reading";
@@ -105,7 +105,7 @@ export class Uploads {
       else if (status === 404) Object.assign(upload, { state: "failed", message });
       // Anything else passes: the document is in Kafka.
       else upload.message = status === 401 ? message : "";
-      if (status === 401) this.unauthorized();
+      if (status === 401) this.unauthorized(message);
       this.#tell(upload);
     }
   }

@@ -1,4 +1,4 @@
-"""``python3 -m infra.setup install|peers|lock|clean``: finds a Python that ragline supports and goes on with that.
+"""``python3 -m infra.setup ACTION``: finds a Python that ragline supports and goes on with that.
 
 Any Python 3 must be able to read this file, so that an old one gets a sentence and no traceback.
 """

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from infra.setup.browser import install_browser
 from infra.setup.clean import clean
 from infra.setup.errors import SetupError
 from infra.setup.install import ACCELS, choose_accel, install
@@ -46,6 +47,8 @@ def _act(options: argparse.Namespace) -> None:
         clean(say)
     elif options.action == "peers":
         install_peers(os.environ, say)
+    elif options.action == "browser":
+        install_browser(os.environ, say)
     else:
         accel, reason = choose_accel(options.accel)
         say(f"ACCEL={accel.name} ({reason})")
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     installing.add_argument("--ports", action="store_true", help="refuse taken ports before a long set-up")
     actions.add_parser("lock", help="make requirements/*.lock anew")
     actions.add_parser("peers", help="make .venv-bench hold the frameworks that benchmarks compare with")
+    actions.add_parser("browser", help="see to a Chromium, for the page's tests")
     actions.add_parser("clean", help="remove what set-up and runs have made")
     return parser
 

@@ -1,11 +1,13 @@
 """The page as people use it, in a real Chromium on a real bridge; the test plays the pipeline."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from schemas.events import CancellationRequested, RequestExpired
+from bridge.keys import KeyRing, NewKey, new_key
+from schemas.events import ApiKeyCreated, ApiKeyRevoked, CancellationRequested, RequestExpired
 from tests.fixtures.browser import TENANT, Backstage, Visitor, passage, texts, visit
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
@@ -16,11 +18,6 @@ YIELD = passage(
 RETURN = passage(2, "The return statement", "A function returns when it has ended.", "https://docs.example/return", 0.5)
 FIRST, SECOND = "Using yield makes a **generator** [1]. ", "It ends with a `return` [2]."
 WHOLE = "Using yield makes a generator 1. It ends with a return 2."
-
-
-def answer(page: Page, place: int = -1) -> str:
-    turn = ".turn:last-child" if place < 0 else f".turn:nth-child({place + 1})"
-    return f"{turn} .answer"
 
 
 async def shown(page: Page, where: str) -> str:
@@ -82,7 +79,7 @@ async def test_stop_cancels_the_request_and_the_question_can_be_asked_again(visi
     asked = await visitor.ask("What does yield do?")
     await asked.find(YIELD)
     await asked.write(FIRST)
-    await expect(page.locator(answer(page))).to_contain_text("generator")
+    await expect(page.locator(".answer")).to_contain_text("generator")
     await page.click("#stop")
     key, _ = await visitor.backstage.heard(CancellationRequested)
     assert key == asked.request_id
@@ -303,3 +300,57 @@ async def test_what_takes_long_is_explained(browser: Browser, backstage: Backsta
         await asked.write("At last")
         await expect(visitor.page.locator(".slow")).to_be_hidden()
         visitor.assert_clean()
+
+
+# --- keys -------------------------------------------------------------------------------------------------
+
+
+class HeldKeys:
+    """The keys of a bridge, as they would have been read from their topic."""
+
+    def __init__(self) -> None:
+        self.ring = KeyRing()
+        self.ready = asyncio.Event()
+        self.ready.set()
+
+    def make(self, *scopes: str) -> NewKey:
+        key = new_key()
+        now = datetime.now(UTC)
+        self.ring.take(
+            ApiKeyCreated(key_id=key.key_id, tenant=TENANT, label="t", by="t", at=now, digest=key.digest, scopes=scopes)
+        )
+        return key
+
+    def revoke(self, key: NewKey) -> None:
+        self.ring.take(ApiKeyRevoked(key_id=key.key_id, tenant=TENANT, label="t", by="t", at=datetime.now(UTC)))
+
+
+async def test_a_bridge_that_wants_a_key_gets_it_from_the_person_and_no_storage_keeps_it(browser: Browser) -> None:
+    keys = HeldKeys()
+    backstage = Backstage(keys, {"access": {"required": True}})
+    await backstage.up()
+    key, reader = keys.make("ask"), keys.make("ingest")
+    async with visit(browser, backstage) as visitor:
+        page = visitor.page
+        await page.goto(backstage.address)
+        await visitor.sees("This bridge asks for a key")
+        for wrong, problem in (("rl_no_such", "not valid"), ("two words", "no key"), (reader.text, "scope ask")):
+            await page.get_by_label("API key", exact=True).fill(wrong)
+            await page.keyboard.press("Enter")
+            await visitor.sees(problem, "#key-problem")
+        await page.get_by_label("API key", exact=True).fill(key.text)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector('html[data-connection="open"]')
+        asked = await visitor.ask("What does yield do?")
+        await asked.answer("It waits.")
+        await visitor.phase("answered")
+        await page.reload()
+        await page.wait_for_selector('html[data-connection="open"]')
+        assert key.text not in await page.evaluate("JSON.stringify(localStorage) + document.cookie + location")
+        keys.revoke(key)
+        await visitor.sees("no longer", "#key-problem")
+        await page.get_by_role("button", name="Forget the key").click()
+        await visitor.sees("This bridge asks for a key")
+        assert await page.evaluate("sessionStorage.length") == 0
+        visitor.assert_clean()
+    await backstage.down()

@@ -38,7 +38,8 @@ CONTRAST = """() => {
     const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
-  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const layers = (element) => {
     const found = [];
     for (let one = element; one; one = one.parentElement) found.unshift(getComputedStyle(one).backgroundColor);
@@ -52,12 +53,13 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    const text = walker.currentNode.data.trim().slice(0, 40);
+    if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
     if (element.closest(".unseen, .skip, noscript, :disabled")) continue;
     const behind = layers(element);
     const [one, other] = [light(paint(behind)), light(paint([...behind, getComputedStyle(element).color]))];
     const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${element.className || element.localName}: ${walker.currentNode.data.trim().slice(0, 40)}`);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${element.className || element.localName}: ${text}`);
   }
   return poor;
 }"""
@@ -189,7 +191,8 @@ async def test_nothing_is_wider_than_a_narrow_screen(browser: Browser, backstage
 
         async def assert_it_fits() -> None:
             wide = await page.evaluate(
-                "[document.documentElement, document.querySelector('#passage')].map((one) => one.scrollWidth - one.clientWidth)"
+                "['html', '#passage'].map((name) => document.querySelector(name))"
+                ".map((one) => one.scrollWidth - one.clientWidth)"
             )
             assert wide == [0, 0]
 
