@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-EntryKind = Literal["progress", "sources", "delta", "terminal"]
+EntryKind = Literal["progress", "sources", "delta", "terminal", "kept"]
 
 _ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", re.ASCII)
 _MAX_ID_PART = 2**64 - 1
@@ -36,6 +36,7 @@ class Entry:
     - ``sources``: ``{sources: [Source…]}``
     - ``delta``: ``{attempt, sequence, text}``; sequence counts from 0 within an attempt
     - ``terminal``: ``{type, event, timeline}``, the terminal event whole
+    - ``kept``: what the bridge keeps for itself about a request or a document, in a stream beside
     """
 
     kind: EntryKind

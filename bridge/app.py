@@ -8,6 +8,7 @@ from bridge import errors
 from bridge.core import Core
 from bridge.health_routes import health_routes
 from bridge.middleware import BodyLimit, OriginGuard, SecurityHeaders
+from bridge.openai import openai_routes
 from bridge.page_routes import page_routes
 from bridge.query_routes import query_routes
 from bridge.settings import BridgeSettings
@@ -31,6 +32,7 @@ def create_app(core: Core) -> FastAPI:
     app.state.core = core
     errors.install(app)
     app.include_router(query_routes())
+    app.include_router(openai_routes())
     app.include_router(socket_routes())
     app.include_router(health_routes())
     app.include_router(page_routes())

@@ -37,7 +37,8 @@ log = structlog.get_logger(__name__)
 class Core:
     """Everything a route needs; who built what is in it closes it.
 
-    ``draining`` is set when the bridge is told to stop: streams end then, and their clients connect again elsewhere.
+    ``models`` are those that may be asked for, the default first. ``draining`` is set when the bridge is told to stop:
+    streams end then, and their clients connect again elsewhere.
     """
 
     settings: BridgeSettings
@@ -46,6 +47,7 @@ class Core:
     live_view: LiveView
     answers: Answers
     tally: Tally
+    models: tuple[str, ...] = ()
     metrics: BridgeMetrics = field(default_factory=BridgeMetrics)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

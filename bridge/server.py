@@ -24,6 +24,7 @@ from bridge.settings import BridgeSettings
 from bridge.sockets import HttpProtocol, SocketProtocol
 from bridge.tokens import JwtTokens
 from topics.names import Namespace
+from workers.settings import QuerySettings
 
 # Clients of a bridge that stops come to the next one all at once.
 _BACKLOG = 4_096
@@ -32,20 +33,20 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(
-    settings: BridgeSettings, kafka: KafkaSettings, redis: LiveViewSettings, names: Namespace, default_tenant: str
+    settings: BridgeSettings, kafka: KafkaSettings, redis: LiveViewSettings, names: Namespace, query: QuerySettings
 ) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     Raises:
         OSError: the address cannot be listened on; the message says what to do.
     """
-    async with connected(settings, kafka, redis, names, default_tenant) as core:
+    async with connected(settings, kafka, redis, names, query) as core:
         await BridgeServer(core).serve()
 
 
 @asynccontextmanager
 async def connected(
-    settings: BridgeSettings, kafka: KafkaSettings, redis: LiveViewSettings, names: Namespace, default_tenant: str
+    settings: BridgeSettings, kafka: KafkaSettings, redis: LiveViewSettings, names: Namespace, query: QuerySettings
 ) -> AsyncIterator[Core]:
     """The core on real systems; it connects to each when it first needs it, and lets go of all at the end."""
     async with AsyncExitStack() as stack:
@@ -53,7 +54,7 @@ async def connected(
         stack.push_async_callback(publisher.close)
         live_view = RedisLiveView(redis, names)
         stack.push_async_callback(live_view.close)
-        answers = KafkaAnswers(kafka, names, settings.search_timeout_ms, default_tenant)
+        answers = KafkaAnswers(kafka, names, settings.search_timeout_ms, query.default_tenant)
         stack.push_async_callback(answers.close)
         tally = RedisTally(redis, names)
         stack.push_async_callback(tally.close)
@@ -62,8 +63,8 @@ async def connected(
             keys = KafkaKeys(kafka, names)
             stack.push_async_callback(_ended, asyncio.create_task(keys.run(), name="api-keys"))
         tokens = JwtTokens(settings.access.jwt) if settings.access.jwt.issuer else None
-        access = Access(keys, tokens, default_tenant)
-        yield Core(settings, access, publisher, live_view, answers, tally)
+        access = Access(keys, tokens, query.default_tenant)
+        yield Core(settings, access, publisher, live_view, answers, tally, query.models)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -60,6 +60,12 @@ def summary(request_id: str, entries: Sequence[StoredEntry]) -> QuerySummary | N
     return running if terminal is None else running.model_copy(update=_ending(terminal))
 
 
+def ended(terminal: TerminalReached) -> QuerySummary:
+    """The request's state by its terminal event alone."""
+    passed = QuerySummary(request_id=terminal.request_id, state="running", stages=terminal.timeline)
+    return passed.model_copy(update=_ending(terminal))
+
+
 def _ending(terminal: TerminalReached) -> dict[str, object]:
     match EVENT_BY_TYPE[terminal.type].model_validate(terminal.event):
         case Answered() as event:

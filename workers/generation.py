@@ -14,7 +14,7 @@ from schemas.events import Answered, PromptBuilt, RequestExpired
 from schemas.values import Usage
 from topics.specs import PROMPTS_BUILT, TopicSpec
 from workers.deltas import DeltaSink, DeltaWriter
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, UnavailableError
 from workers.settings import GenerationSettings
 
 
@@ -67,7 +67,7 @@ class GenerationStage:
         seconds_left = (deadline - self._now()).total_seconds() if deadline else None
         limit = asyncio.timeout(seconds_left)
         try:
-            async with self._deltas.open(event.key, delivery.attempt) as writer:
+            async with self._deltas.open(event.query.tenant, event.key, delivery.attempt) as writer:
                 async with limit:
                     answer, end = await self._generate(event, writer)
                 attempt = await writer.finish()
@@ -78,6 +78,9 @@ class GenerationStage:
         except BackendUnavailableError as error:
             return UnavailableError("engine_unavailable", f"The engine does not answer now: {error}")
         except BackendRejectedError as error:
+            if event.sampling.response_format is not None:
+                # Whoever asked wrote the schema: there is nothing to repair here.
+                return RejectedError("response_format_refused", f"The engine refuses the response format: {error}")
             return PoisonError("engine_rejected", f"The engine refuses the prompt: {error}")
         return Produce((self._answered(event, answer, end, attempt),))
 

@@ -143,8 +143,8 @@ SCHEMA = {
 async def test_an_answer_keeps_to_its_form_or_is_refused(engine: Engine, form: dict[str, object]) -> None:
     try:
         text, last = await answer(engine, ask(response_format=form, max_tokens=64))
-    except BackendRejectedError as refusal:
-        assert "cannot" in str(refusal)
+    except BackendRejectedError:
+        # Not every engine can.
         return
     # A small model may fill any other object with more than there is room for.
     if last.finish_reason == "stop" or "json_schema" in form:
