@@ -21,6 +21,8 @@ BLOCK_MS = 1_000
 ENTRIES_PER_READ = 256
 BUFFERED_ENTRIES = 512
 WAKE_TTL_S = 60
+PAUSE_S = 0.000_02
+LONGEST_PAUSE_S = 0.01
 
 RawEntry: TypeAlias = tuple[bytes, Mapping[bytes, bytes]]
 Reply: TypeAlias = list[tuple[bytes, list[RawEntry]]]
@@ -140,6 +142,8 @@ class StreamReader:
                     await self._back_off(error)
                 else:
                     self._go_on(reply)
+                    # Naming all streams takes time, however little is new: with many of them, more comes together.
+                    await asyncio.sleep(min(len(self._asked) * PAUSE_S, LONGEST_PAUSE_S))
         except Exception:
             log.exception("live view: the reader of streams failed, its followers end")
         finally:

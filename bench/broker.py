@@ -1,4 +1,4 @@
-"""A Kafka broker for a benchmark, gone with it."""
+"""Servers for a benchmark, gone with it."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from backends.kafka import KafkaSettings
 from infra.local import child
 from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
-from infra.local.process import Probe
+from infra.local.process import Probe, ProcessSpec
 from infra.local.report import Report
+from infra.local.valkey import valkey_process
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 90
@@ -46,14 +47,26 @@ async def running_broker(data_dir: Path, report: Report) -> AsyncIterator[KafkaS
         jars = jars_path(data_dir)
         await asyncio.to_thread(prepare_node, node, jars, report)
         report("starting a Kafka broker")
-        async with _started(node, jars):
+        async with _started(kafka_process(node, jars), node.folder / "log"):
             yield KafkaSettings(bootstrap_servers=f"{_HOST}:{port}")
 
 
 @contextlib.asynccontextmanager
-async def _started(node: KafkaNode, jars: Path) -> AsyncIterator[None]:
-    spec = kafka_process(node, jars)
-    log = node.folder / "log"
+async def running_valkey() -> AsyncIterator[str]:
+    """An empty Valkey on a free port, for as long as the block runs; gives its address.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        (port,) = _free_ports(1)
+        spec = await asyncio.to_thread(valkey_process, Path(folder) / "data", _HOST, port)
+        async with _started(spec, Path(folder) / "log"):
+            yield f"redis://{_HOST}:{port}/0"
+
+
+@contextlib.asynccontextmanager
+async def _started(spec: ProcessSpec, log: Path) -> AsyncIterator[None]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *child.command(spec.argv),
@@ -68,7 +81,7 @@ async def _started(node: KafkaNode, jars: Path) -> AsyncIterator[None]:
             while not await _answers(spec.ready):
                 if process.returncode is not None:
                     ending = log.read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"the Kafka broker ended with status {process.returncode}: {ending}")
+                    raise RuntimeError(f"{spec.name} ended with status {process.returncode}: {ending}")
                 await asyncio.sleep(_LOOK_S)
         yield
     finally:

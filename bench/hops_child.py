@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeAlias
 
 from backends.kafka import KafkaSettings
+from bench.child_input import standard_input
 from bench.hops_echo import Echo
 from bench.hops_options import HopsOptions
 from bench.hops_raw import RawHop
@@ -28,7 +29,7 @@ _LOOK_S = 0.01
 async def run(options: HopsOptions) -> None:
     """Run until standard input is closed, or a stage fails."""
     running = _STAGES[options.kind]
-    lines = await _standard_input()
+    lines = await standard_input()
     async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
         for number in reversed(range(options.stages)):
             if number == 0:
@@ -66,13 +67,6 @@ async def _ragline_stage(group: asyncio.TaskGroup, options: HopsOptions, number:
     finally:
         stop.set()
         await asyncio.wait({task})
-
-
-async def _standard_input() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
 
 
 _STAGES: dict[str, RunningStage] = {"raw": _raw_stage, "ragline": _ragline_stage}

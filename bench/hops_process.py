@@ -66,7 +66,7 @@ class Subject:
 async def hops_process(options: HopsOptions) -> AsyncIterator[Subject]:
     """Our own stages, or the raw loop: ready, but for the first stage."""
     argv = [sys.executable, "-m", "bench.hops_child", options.model_dump_json()]
-    async with _process(argv) as process:
+    async with child_process(argv) as process:
         assert process.stdout  # noqa: S101 - piped
         async with asyncio.timeout(_READY_TIMEOUT_S):
             if await process.stdout.readline() != b"ready\n":
@@ -84,14 +84,15 @@ async def peer_process(peer: Peer, *arguments: str) -> AsyncIterator[Subject]:
     """One hop of a peer, starting, in a folder of its own."""
     argv = [str(peer.python), "-W", "ignore", str(peer.program), *arguments]
     with TemporaryDirectory(prefix="ragline-bench-") as folder:
-        async with _process(argv, output=asyncio.subprocess.DEVNULL, folder=Path(folder)) as process:
+        async with child_process(argv, output=asyncio.subprocess.DEVNULL, folder=Path(folder)) as process:
             yield Subject(process)
 
 
 @contextlib.asynccontextmanager
-async def _process(
+async def child_process(
     argv: Sequence[str], output: int = asyncio.subprocess.PIPE, folder: Path = ROOT
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process with piped input and output, killed at the end of the block if it runs then."""
     process = await asyncio.create_subprocess_exec(
         *child.command(argv), stdin=asyncio.subprocess.PIPE, stdout=output, cwd=folder
     )

@@ -6,6 +6,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from bridge import errors
 from bridge.core import Core
+from bridge.documents.routes import document_routes
 from bridge.health_routes import health_routes
 from bridge.middleware import BodyLimit, OriginGuard, SecurityHeaders
 from bridge.openai import openai_routes
@@ -33,7 +34,8 @@ def create_app(core: Core) -> FastAPI:
     errors.install(app)
     app.include_router(query_routes())
     app.include_router(openai_routes())
-    app.include_router(socket_routes())
+    app.include_router(document_routes())
+    app.include_router(socket_routes(core))
     app.include_router(health_routes())
     app.include_router(page_routes())
     return app

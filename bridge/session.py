@@ -61,16 +61,31 @@ class Session:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._ending: tuple[CloseCode, str] | None = None
-        self._heard_s = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._heard_s = time.monotonic()
+        # Since when the client has taken nothing of a message.
+        self._sending_s: float | None = None
 
     async def run(self) -> None:
         """Accept the websocket; returns when it is closed. Its requests go on without it."""
+        self._task = asyncio.current_task()
         offered = self._socket.scope.get("subprotocols", [])
         await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self._connection.state = State.OPEN
-        self._heard_s = time.monotonic()
-        self._look_idle()
+        try:
+            await self._serve_all()
+        except asyncio.CancelledError:
+            # Ours, unless others want it too.
+            if self._ending is None or self._task is None or self._task.uncancel() > 0:
+                raise
+        finally:
+            self._connection.state = State.CLOSED
+        if self._ending is not None:
+            # The client, or the server that stops, may have been first.
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await self._socket.close(*self._ending)
+
+    async def _serve_all(self) -> None:
         try:
             with self._core.access.watching(self._principal, self._access_ended):
                 async with asyncio.TaskGroup() as tasks:
@@ -78,14 +93,6 @@ class Session:
                     await self._receive_all(tasks)
         except* _SocketGoneError:
             pass
-        finally:
-            self._connection.state = State.CLOSED
-            if self._idle_timer:
-                self._idle_timer.cancel()
-            if self._ending is not None:
-                # The client, or the server that stops, may have been first.
-                with suppress(WebSocketDisconnect, RuntimeError):
-                    await self._socket.close(*self._ending)
 
     # --- what the client says -----------------------------------------------------------------------------
 
@@ -166,35 +173,29 @@ class Session:
     async def _put(self, message: ServerMessage) -> None:
         if isinstance(message, Problem):
             self._metrics.problems.labels(message.code).inc()
-        try:
-            async with asyncio.timeout(self._settings.send_timeout_ms / 1000):
-                while self._outbox.is_full:
-                    self._room.clear()
-                    await self._room.wait()
-        except TimeoutError:
-            self._too_slow()
+        while self._outbox.is_full:
+            self._room.clear()
+            await self._room.wait()
         if self._connection.state is not State.OPEN:
             raise _SocketGoneError
         self._outbox.put(message)
         self._changed.set()
 
     async def _send_all(self) -> None:
-        while self._ending is None:
+        while True:
             if not self._outbox:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             kind, text = self._outbox.take()
             self._room.set()
+            self._sending_s = time.monotonic()
             try:
-                async with asyncio.timeout(self._settings.send_timeout_ms / 1000):
-                    await self._socket.send_text(text)
+                await self._socket.send_text(text)
             except WebSocketDisconnect:
                 raise _SocketGoneError from None
-            except TimeoutError:
-                self._too_slow()
-            self._metrics.sent.labels(kind).inc()
-        raise _SocketGoneError
+            self._sending_s = None
+            self._metrics.sent[kind].inc()
 
     def _close(self, code: CloseCode, reason: str) -> None:
         """Have the session end and the socket closed; what still waits is not sent."""
@@ -202,19 +203,17 @@ class Session:
             self._ending = (code, reason)
             self._connection.state = State.CLOSING
             self._metrics.closed.labels(str(int(code))).inc()
-            self._changed.set()
-
-    def _too_slow(self) -> None:
-        self._close(CloseCode.TOO_SLOW, "too slow: connect again and resume")
+            assert self._task  # noqa: S101 - it runs
+            self._task.cancel()
 
     def _access_ended(self) -> None:
         self._close(CloseCode.ACCESS_ENDED, "the key or token is valid no longer")
 
-    def _look_idle(self) -> None:
-        left_s = self._heard_s + self._settings.idle_timeout_s - time.monotonic()
+    def look(self, now_s: float) -> None:
+        """Close the socket if its client has taken nothing, or said and followed nothing, for too long by now."""
         if self._connection.following:
-            left_s = self._settings.idle_timeout_s
-        if left_s <= 0:
+            self._heard_s = now_s
+        if self._sending_s is not None and now_s - self._sending_s > self._settings.send_timeout_ms / 1000:
+            self._close(CloseCode.TOO_SLOW, "too slow: connect again and resume")
+        elif now_s - self._heard_s > self._settings.idle_timeout_s:
             self._close(CloseCode.IDLE, "idle: connect again when there is something to say")
-        else:
-            self._idle_timer = asyncio.get_running_loop().call_later(left_s, self._look_idle)

@@ -129,10 +129,13 @@ def monitor(context: typer.Context) -> None:
 @app.command()
 def bridge(context: typer.Context) -> None:
     """Run the bridge: websocket, HTTP and the page."""
+    import uvloop
+
     from bridge.server import serve
 
     settings = _settings(context).with_local_addresses()
-    _run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, settings.query))
+    with _one_sentence():
+        uvloop.run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, settings.query))
 
 
 @app.command()
