@@ -23,9 +23,12 @@ const conversations = new Conversations({ changed: () => show(location.hash.slic
 const side = new Side({ remove: removeConversation });
 const panel = new PassagePanel();
 const composer = new Composer({ ask, stop, files: (files) => uploads.add(files) });
-const keyDialog = new KeyDialog(() => follower.connection.open());
+const keyDialog = new KeyDialog(() => follower.connection.renew());
 let current = new Conversation();
 let wasLost = false;
+// Which conversation a request belongs to.
+const owners = new WeakMap();
+const keptState = new WeakMap();
 
 const thread = new Thread({
   retry,
@@ -46,10 +49,6 @@ const uploadList = new UploadList({
     toast(problem || (id ? `${name} is no longer searched.` : `${name} was not added.`));
   },
   retry: (upload) => uploads.retry(upload),
-  hide(upload) {
-    upload.shown = false;
-    uploadList.render(uploads.all);
-  },
 });
 const uploads = new Uploads({ changed: () => uploadList.render(uploads.all), unauthorized });
 uploadList.render(uploads.all);
@@ -62,7 +61,10 @@ function show(id) {
   if (!found) return id === current.id ? show("") : undefined;
   if (found !== current || !found.requests.length) panel.close();
   current = found;
-  for (const request of current.requests) follower.follow(request);
+  for (const request of current.requests) {
+    owners.set(request, current);
+    follower.follow(request);
+  }
   $("empty").hidden = current.requests.length > 0;
   $("top-title").textContent = current.title;
   document.title = current.requests.length ? `${current.title} – ragline` : "ragline";
@@ -97,9 +99,10 @@ function removeConversation(id) {
 
 function ask(question) {
   if (current.requests.some((request) => request.busy)) {
-    announce("Wait for the answer, or stop it, before you ask again.");
+    toast("Wait for the answer, or stop it, before you ask again.");
     return false;
   }
+  for (const upload of uploads.all) if (upload.state === "searchable") uploadList.hide(upload);
   const request = new Request(newId(), question, current.history());
   current.requests.push(request);
   follow(request);
@@ -115,6 +118,7 @@ function retry(old) {
   const id = old.problem?.code === "unavailable" ? old.id : newId();
   const request = new Request(id, old.question, current.history(place));
   current.requests[place] = request;
+  if (composer.text === old.question) composer.text = "";
   follower.forget(old);
   follow(request);
   show(current.id);
@@ -122,6 +126,7 @@ function retry(old) {
 }
 
 function follow(request) {
+  owners.set(request, current);
   current.updated = Date.now();
   conversations.save(current);
   follower.follow(request);
@@ -132,9 +137,11 @@ function stop() {
 }
 
 function changed(request) {
-  const conversation = conversations.list().find((one) => one.requests.includes(request));
-  if (conversation && (request.ended || request.phase !== request.kept)) {
-    request.kept = request.phase;
+  const conversation = owners.get(request);
+  const state = `${request.phase} ${request.stopping}`;
+  // One that was deleted, or asked again, is not kept.
+  if (state !== keptState.get(request) && conversation.requests.includes(request) && conversations.get(conversation.id)) {
+    keptState.set(request, state);
     conversations.save(conversation);
     side.renderConversations(conversations.list(), current.id);
   }

@@ -57,6 +57,12 @@ export class Connection {
     socket.onclose = (event) => this.#closed(event.code, opened);
   }
 
+  // As somebody else: the key has changed.
+  renew() {
+    this.#forget();
+    this.open();
+  }
+
   // Closes the connection until open() is called: for want of a key.
   lock() {
     clearTimeout(this.#timer);
@@ -76,8 +82,7 @@ export class Connection {
 
   #checkSilence() {
     if (this.state !== "open" || !this.on.awaits() || Date.now() - this.#heard < SILENCE_MS) return;
-    this.#forget();
-    this.open();
+    this.renew();
   }
 
   #forget() {

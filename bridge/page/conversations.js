@@ -44,8 +44,11 @@ export class Conversations {
     this.trouble = trouble;
     window.addEventListener("storage", ({ key }) => {
       if (key !== null && !key.startsWith(PREFIX)) return;
-      // One that is being answered here is known better here.
-      for (const [id, conversation] of this.#open) if (conversation.requests.every((request) => request.ended)) this.#open.delete(id);
+      for (const [id, conversation] of this.#open) {
+        // One that is being answered here is known better here.
+        const settled = conversation.requests.every((request) => request.ended);
+        if (settled && (key === null || key === PREFIX + id)) this.#open.delete(id);
+      }
       changed();
     });
   }
@@ -68,8 +71,9 @@ export class Conversations {
     this.#open.set(conversation.id, conversation);
     const { updated, requests } = conversation;
     const text = JSON.stringify({ updated, requests });
+    for (const oldest of this.list().slice(MOST)) this.remove(oldest.id);
     // Where storage is full, the oldest conversations make room.
-    for (const oldest of [...this.list().slice(MOST), ...this.list().reverse(), null]) {
+    for (const oldest of [...this.list().reverse(), null]) {
       try {
         local.setItem(PREFIX + conversation.id, text);
         return;

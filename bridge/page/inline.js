@@ -63,11 +63,7 @@ function split(text) {
     if (first === "`") at = code(text, found.index, token, closing, pieces);
     else if (first === "*" || first === "_" || first === "~") pieces.push(mark(text, found.index, token));
     else if (token === "[" || token === "![") brackets.push(pieces.push({ text: token, image: first === "!" }) - 1);
-    else if (first === "[") {
-      // A citation stays with the word that it follows.
-      if (pieces.at(-1)?.text?.endsWith(" ")) pieces.at(-1).text = `${pieces.at(-1).text.slice(0, -1)}\u00a0`;
-      pieces.push({ text: token, numbers: token.match(/\d+/g).map(Number) });
-    }
+    else if (first === "[") pieces.push({ text: token, numbers: token.match(/\d+/g).map(Number) });
     else if (token === "]") at = endLink(text, at, brackets, pieces);
     else if (token.endsWith("\n")) pieces.push(token.length > 1 ? { lineBreak: true } : { text: "\n" });
     else if (first === "\\") pieces.push({ text: token.slice(1) });

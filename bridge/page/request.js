@@ -2,6 +2,7 @@
 
 export const STAGES = ["query", "embedding", "retrieval", "prompt", "generation"];
 const ENDED = new Set(["answered", "stopped", "failed"]);
+const PHASES = new Set(["sending", "running", ...ENDED]);
 
 export class Request {
   phase = "sending"; // then running, then answered, stopped or failed
@@ -149,6 +150,7 @@ export class Request {
 
   static fromJSON(kept) {
     const request = new Request(String(kept.id), String(kept.question), Array.isArray(kept.history) ? kept.history : []);
+    if (!PHASES.has(kept.phase) || typeof (kept.text ?? "") !== "string") throw new TypeError("not a request");
     const { phase, text = "", sources = null, firstMs = null, facts = null, problem = null, stages = [], stopping = false } = kept;
     Object.assign(request, { phase, text, sources, firstMs, facts, problem, stopping });
     for (const timing of stages) request.stages.set(timing.stage, timing);

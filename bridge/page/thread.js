@@ -27,8 +27,9 @@ export class Thread {
     const elements = this.#views.map((view) => view.element);
     if (elements.length !== $("thread").children.length || elements.some((element, place) => element !== $("thread").children[place])) $("thread").replaceChildren(...elements);
     this.connected = connected;
-    for (const view of this.#views) view.render(connected);
-    if (other) this.toEnd();
+    for (const view of this.#views) if (!view.settled) view.render(connected);
+    if (conversation.requests.length === 0) window.scrollTo(0, 0);
+    else if (other) this.toEnd();
   }
 
   // While the page is hidden there are no frames, and nobody to draw for.
@@ -38,7 +39,7 @@ export class Thread {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      for (const view of this.#views) view.render(this.connected);
+      for (const view of this.#views) if (!view.settled) view.render(this.connected);
       this.#keepUp();
     });
   }

@@ -11,6 +11,7 @@ export class TurnView {
   #drawn = {};
   #told = 0;
   #wasEnded;
+  settled = false; // nothing will change any more
 
   // on.retry(), on.edit(), on.upload() and on.passage(number, texts, opener)
   constructor(request, on) {
@@ -33,12 +34,14 @@ export class TurnView {
     const { request } = this;
     this.element.dataset.phase = request.phase;
     this.renderTime(connected);
-    this.#renderAnswer();
     this.#renderSources();
+    this.#renderAnswer();
+    this.#markCited();
     this.#renderProblem();
     this.#renderActions();
     if (request.ended && !this.#wasEnded) announce(ending(request));
     this.#wasEnded = request.ended;
+    this.settled = request.ended;
   }
 
   // What changes by itself as time goes on.
@@ -77,15 +80,18 @@ export class TurnView {
   }
 
   #renderSources() {
-    const { sources, ended } = this.request;
-    if (sources !== this.#drawn.sources) {
-      if (sources && !this.#drawn.sources && !this.#wasEnded) announce(`${sources.length} passages found`);
-      this.#drawn.sources = sources;
-      this.sources.hidden = !sources?.length;
-      const list = el("ol", {}, ...(sources ?? []).map((source) => el("li", {}, this.#sourceButton(source))));
-      this.sources.replaceChildren(el("h3", {}, "Sources"), list);
-    }
-    if (!sources || !ended) return;
+    const { sources } = this.request;
+    if (sources === this.#drawn.sources) return;
+    if (sources && !this.#drawn.sources && !this.#wasEnded) announce(`${sources.length} passages found`);
+    this.#drawn.sources = sources;
+    this.sources.hidden = !sources?.length;
+    const list = el("ol", {}, ...(sources ?? []).map((source) => el("li", {}, this.#sourceButton(source))));
+    this.sources.replaceChildren(el("h3", {}, "Sources"), list);
+  }
+
+  // What the answer does not rest on stands back.
+  #markCited() {
+    if (!this.request.ended) return;
     const cited = new Set([...this.answer.querySelectorAll(".cite")].map((cite) => Number(cite.textContent)));
     for (const button of this.sources.querySelectorAll(".source")) button.classList.toggle("uncited", cited.size > 0 && !cited.has(Number(button.dataset.number)));
   }

@@ -31,6 +31,11 @@ export class UploadList {
     for (const upload of shown) this.#tell(upload);
   }
 
+  hide(upload) {
+    upload.shown = false;
+    this.#rows.get(`row ${upload.key}`)?.element.remove();
+  }
+
   // Rows stay the same elements, so that the keyboard keeps its place.
   #keep(list, kind, uploads) {
     const rows = uploads.map((upload) => {
@@ -48,7 +53,7 @@ export class UploadList {
     const bar = el("progress", { max: 1, "aria-label": `Sending ${upload.name}` });
     const again = el("button", { type: "button", class: "quiet-button", onclick: () => this.on.retry(upload) }, "Try again");
     const hide = el("button", { type: "button", class: "icon-button" }, icon("close"));
-    hide.addEventListener("click", () => (upload.state === "searchable" || upload.state === "reading" ? this.on.hide(upload) : this.on.remove(upload)));
+    hide.addEventListener("click", () => (upload.state === "searchable" || upload.state === "reading" ? this.hide(upload) : this.on.remove(upload)));
     const element = el("li", { class: "upload" }, icon("page"), el("span", { class: "upload-name" }, upload.name), el("span", { class: "upload-size" }, size(upload.size)), state, again, hide, bar);
     const update = () => {
       element.dataset.state = upload.state;

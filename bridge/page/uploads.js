@@ -87,6 +87,9 @@ export class Uploads {
     if (status === 401) this.unauthorized(problemOf(body, status));
     if (status >= 200 && status < 300) {
       upload.id = body.document_id;
+      // The same name again is the same document, made anew.
+      for (const older of this.all.filter(({ id }) => id === upload.id)) older.removed = older !== upload;
+      this.all = this.all.filter((other) => !other.removed);
       upload.state = "reading";
       this.#watch(upload);
     } else {

@@ -21,7 +21,7 @@ WHOLE = "Using yield makes a generator 1. It ends with a return 2."
 
 
 async def shown(page: Page, where: str) -> str:
-    return (await page.inner_text(where)).replace("\u00a0", " ").strip()
+    return (await page.inner_text(where)).strip()
 
 
 # --- asking -----------------------------------------------------------------------------------------------

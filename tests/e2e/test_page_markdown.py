@@ -62,8 +62,8 @@ CASES = {
     "1. a\n   - b\n2. c": "<ol><li>a<ul><li>b</li></ul></li><li>c</li></ol>",
     "> a\n> b": "<blockquote><p>a\nb</p></blockquote>",
     "---": "<hr>",
-    "a [1], b [2, 3].": "<p>a&nbsp;<button>1</button>, b&nbsp;<button>2</button><button>3</button>.</p>",
-    "a [4] b [1, 9]": "<p>a&nbsp;[4] b&nbsp;[1, 9]</p>",
+    "a [1], b [2, 3].": "<p>a <button>1</button>, b <button>2</button><button>3</button>.</p>",
+    "a [4] b [1, 9]": "<p>a [4] b [1, 9]</p>",
     "[x] is not a link": "<p>[x] is not a link</p>",
     "see https://a.example/b_c.": (
         '<p>see <a href="https://a.example/b_c" target="_blank" rel="noopener noreferrer nofollow">'
