@@ -22,6 +22,7 @@ export class KeyDialog {
   }
 
   ask(problem) {
+    $("key-title").textContent = key.value ? "The API key" : "This bridge asks for a key";
     $("key-problem").textContent = problem;
     $("key-forget").hidden = !key.value;
     if (this.dialog.open) return;

@@ -27,7 +27,7 @@ export class TurnView {
     this.actions = el("div", { class: "actions", hidden: true });
     this.markdown = new MarkdownView(this.answer, (number) => this.#cite(number));
     const question = el("h2", { class: "question", tabindex: -1 }, el("span", { class: "unseen" }, "You asked: "), request.question);
-    this.element = el("article", { class: "turn", "data-request": request.id }, question, this.timeline.element, this.waiting, this.slow, this.answer, this.problem, this.sources, this.actions);
+    this.element = el("article", { class: "turn", "data-request": request.id }, question, this.timeline.element, this.answer, this.waiting, this.slow, this.problem, this.sources, this.actions);
   }
 
   render(connected) {
