@@ -28,6 +28,8 @@ def create_app(core: Core) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        # A redirect would repeat whatever host the client names.
+        redirect_slashes=False,
         middleware=_middleware(core.settings),
     )
     app.state.core = core

@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn._types import ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
@@ -71,10 +72,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     """Websockets whose close does not wait for a client that has stopped reading, and says what to do."""
 
     async def send(self, message: ASGISendEvent) -> None:
+        if self.handshake_complete and self.close_sent:
+            # uvicorn has closed by itself, at a frame that is none; to the application the client has gone.
+            raise ClientDisconnected
         if message["type"] == "websocket.close":
             self.writable.set()
             self.loop.call_later(self.close_timeout, self.transport.abort)
         await super().send(message)
+
+    def send_receive_event_to_app(self) -> None:
+        # uvicorn would close as well, and log a traceback for each.
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
+            self.conn.send_close(CloseCode.INVALID_TEXT)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
 
     def shutdown(self) -> None:
         if self.handshake_complete and not self.close_sent:
@@ -88,3 +100,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.loop.call_later(self.close_timeout, self.transport.abort)
             return
         super().shutdown()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
