@@ -11,11 +11,13 @@ from urllib.parse import quote
 import structlog
 from uuid_utils import uuid7
 
+from backends.conversion import Converter
 from backends.errors import BackendUnavailableError
 from backends.live_view import Entry, LiveView, StoredEntry, position, stream_of
 from backends.tally import Tally
 from bridge.access import Access, Principal
 from bridge.answers import Answers
+from bridge.documents.endings import HeldEndings
 from bridge.errors import ForbiddenError, IdempotencyError, NotFoundError, OverloadedError
 from bridge.limits import Limits
 from bridge.messages import Message, Question, StageTiming, TerminalReached
@@ -48,6 +50,7 @@ class Core:
     answers: Answers
     tally: Tally
     models: tuple[str, ...] = ()
+    documents: HeldEndings = field(default_factory=HeldEndings)
     metrics: BridgeMetrics = field(default_factory=BridgeMetrics)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,6 +58,7 @@ class Core:
         self._limits = Limits(self.settings.limits, self.tally, self.live_view)
         self._publishing = 0
         self.streams = 0
+        self.converter = Converter(self.settings.conversion)
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from bridge.access import Access
 from bridge.answers import KafkaAnswers
 from bridge.app import create_app
 from bridge.core import Core
+from bridge.documents.endings import KafkaEndings
 from bridge.key_topic import KafkaKeys
 from bridge.publisher import KafkaPublisher
 from bridge.settings import BridgeSettings
@@ -64,7 +65,9 @@ async def connected(
             stack.push_async_callback(_ended, asyncio.create_task(keys.run(), name="api-keys"))
         tokens = JwtTokens(settings.access.jwt) if settings.access.jwt.issuer else None
         access = Access(keys, tokens, query.default_tenant)
-        yield Core(settings, access, publisher, live_view, answers, tally, query.models)
+        documents = KafkaEndings(kafka, names)
+        stack.push_async_callback(_ended, asyncio.create_task(documents.run(), name="documents"))
+        yield Core(settings, access, publisher, live_view, answers, tally, query.models, documents)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

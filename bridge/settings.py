@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from backends.conversion import ConversionSettings
+
 _CONFIG = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -91,6 +93,7 @@ class BridgeSettings(BaseModel):
     )
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
+    conversion: ConversionSettings = ConversionSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

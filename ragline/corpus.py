@@ -16,8 +16,8 @@ from typing import TextIO, TypeAlias
 
 import orjson
 
+from backends.texts import NotTextError, decode_text, title_of
 from ragline import pydoc_topics
-from ragline.texts import NotTextError, decode_text, title_of
 
 TEXT_SUFFIXES = frozenset({".adoc", ".markdown", ".md", ".org", ".py", ".rst", ".text", ".txt"})
 _BEIR_CORPUS = "corpus.jsonl"

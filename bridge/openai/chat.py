@@ -16,6 +16,7 @@ from backends.errors import BackendUnavailableError
 from bridge.access import Asker, Principal
 from bridge.core import Core
 from bridge.errors import BridgeError
+from bridge.leaving import CLIENT_LEFT, ClientLeftError, unless_client_leaves
 from bridge.messages import Delta, Message, Sources, TerminalReached, traceparent_or_none
 from bridge.openai.chat_request import ChatRequest
 from bridge.openai.chat_response import (
@@ -41,14 +42,11 @@ from bridge.openai.errors import (
 from bridge.openai.ids import CHAT, created_s
 from bridge.openai.steady import RestartedError, SteadyText
 from bridge.openai.streams import (
-    CLIENT_LEFT,
     KEEPALIVE_COMMENT,
-    ClientLeftError,
     cancel_soon,
     messages,
     require_room,
     sse,
-    unless_client_leaves,
 )
 from bridge.summary import QuerySummary, ended
 from schemas.values import Source

@@ -1,7 +1,8 @@
 """IDs as OpenAI's clients know them: a prefix that says what it is, and the request ID."""
 
-import uuid
 from dataclasses import dataclass
+
+from bridge.answers import asked_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,5 @@ MESSAGE = Prefix("msg_")
 
 
 def created_s(request_id: str) -> int:
-    """When a request was made, in Unix seconds; 0 if its ID does not say.
-
-    Source: RFC 9562, section 5.7: a UUIDv7 begins with 48 bits of Unix milliseconds.
-    """
-    try:
-        parsed = uuid.UUID(request_id)
-    except ValueError:
-        return 0
-    return (parsed.int >> 80) // 1000 if parsed.version == 7 else 0  # noqa: PLR2004 - version 7
+    """When a request was made, in Unix seconds; 0 if its ID does not say."""
+    return (asked_ms(request_id) or 0) // 1000

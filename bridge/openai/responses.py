@@ -19,6 +19,7 @@ from bridge.access import Asker, Principal
 from bridge.core import Core
 from bridge.errors import BridgeError
 from bridge.kept import beside, keep, kept
+from bridge.leaving import CLIENT_LEFT, ClientLeftError, unless_client_leaves
 from bridge.messages import TerminalReached, traceparent_or_none
 from bridge.openai.errors import OpenAIError, OpenAIRoute, documented, in_openai_words, unknown_model
 from bridge.openai.ids import RESPONSE
@@ -26,14 +27,11 @@ from bridge.openai.response_events import Event, ResponseEvents
 from bridge.openai.response_object import ResponseObject, begun, response
 from bridge.openai.response_request import AskedResponse, ResponseRequest
 from bridge.openai.streams import (
-    CLIENT_LEFT,
     KEEPALIVE_COMMENT,
-    ClientLeftError,
     cancel_soon,
     messages,
     require_room,
     sse,
-    unless_client_leaves,
 )
 from bridge.summary import ended
 from schemas.values import ChatMessage

@@ -1,12 +1,11 @@
 """What streams of either API share: following a request, comments that keep a connection open, and the ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from fastapi import Request
 from fastapi.sse import KEEPALIVE_COMMENT
 from fastapi.sse import format_sse_event as sse
 
@@ -16,23 +15,10 @@ from bridge.core import Core
 from bridge.errors import BridgeError, OverloadedError, UnauthorizedError
 from bridge.messages import Message
 
-__all__ = [
-    "CLIENT_LEFT",
-    "KEEPALIVE_COMMENT",
-    "ClientLeftError",
-    "cancel_soon",
-    "messages",
-    "require_room",
-    "sse",
-    "unless_client_leaves",
-]
-
-T = TypeVar("T")
+__all__ = ["KEEPALIVE_COMMENT", "cancel_soon", "messages", "require_room", "sse"]
 
 PING_S = 15.0
 RETRY_AFTER_S = 5
-# As nginx names it in its log; no client sees it.
-CLIENT_LEFT = 499
 
 log = structlog.get_logger(__name__)
 
@@ -87,34 +73,6 @@ async def messages(
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
-
-
-class ClientLeftError(Exception):
-    """The client has closed its connection: nobody waits for the response."""
-
-
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, unless the client closes its connection first.
-
-    Raises:
-        ClientLeftError: it did, and the work was cancelled.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.wait({working, leaving})
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def cancel_soon(core: Core, principal: Principal, request_id: str, reason: str) -> None:

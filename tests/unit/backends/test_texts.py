@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from ragline.texts import NotTextError, decode_text, title_of
+from backends.texts import NotTextError, decode_text, title_of
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -1,0 +1,131 @@
+"""Which kind of file it is, by its content, and how each kind becomes text. It is called in a process of its own."""
+
+import io
+import re
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+import mammoth
+import pypdfium2
+from bs4 import BeautifulSoup
+from bs4.dammit import EncodingDetector
+from markdownify import MarkdownConverter
+
+from backends.conversion.values import ConversionError, Converted
+from backends.texts import NotTextError, decode_text, title_of
+
+# Some writers put a line of their own before it.
+_PDF_MARK_WITHIN = 1024
+_MAX_ARCHIVE_FILES = 5_000
+_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
+_DOCX_BODY = "word/document.xml"
+_HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
+_HTML_MARK = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+# What is not for reading.
+_UNREAD = ("script", "style", "noscript", "template", "svg", "iframe", "object", "embed", "head", "form", "canvas")
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
+_SPACES = re.compile(r"[ \t]+\n")
+# PDFium's mark for a word that is broken at the end of a line.
+_BROKEN_WORD = re.compile("\ufffe\\s*")
+_TEXT_CONTROLS = frozenset("\t\n")
+
+
+def convert(name: str, data: bytes) -> Converted:
+    """Make text of a file; ``name`` matters only for what its content does not say.
+
+    Raises:
+        ConversionError: it is of no kind that is read, damaged, encrypted or empty.
+    """
+    converted = _reader(name, data)(data)
+    text = _clean(converted.text)
+    if not text:
+        raise ConversionError("empty", "The file holds no text.")
+    title = _clean(converted.title) or title_of(text, PurePosixPath(name).with_suffix(".md"))
+    return Converted(text, " ".join(title.split()))
+
+
+def _reader(name: str, data: bytes) -> Callable[[bytes], Converted]:
+    if b"%PDF-" in data[:_PDF_MARK_WITHIN]:
+        return _pdf
+    if data.startswith(b"PK\x03\x04"):
+        return _docx
+    if PurePosixPath(name).suffix.lower() in _HTML_SUFFIXES or _HTML_MARK.match(data[:_PDF_MARK_WITHIN]):
+        return _html
+    return _text
+
+
+def _text(data: bytes) -> Converted:
+    try:
+        return Converted(decode_text(data))
+    except NotTextError as error:
+        message = f"The file is not text, HTML, PDF or DOCX ({error})."
+        raise ConversionError("unsupported", message) from error
+
+
+def _html(data: bytes) -> Converted:
+    encoding = EncodingDetector.find_declared_encoding(data, is_html=True)
+    try:
+        markup = data.decode(encoding) if encoding else decode_text(data)
+    except (LookupError, UnicodeDecodeError, NotTextError) as error:
+        raise ConversionError("damaged", f"The page cannot be decoded ({error}).") from error
+    return _markdown(markup)
+
+
+def _markdown(markup: str) -> Converted:
+    page = BeautifulSoup(markup, "lxml")
+    title = page.title.get_text() if page.title else ""
+    for element in page(_UNREAD):
+        element.decompose()
+    for element in page.find_all(hidden=True):
+        element.decompose()
+    # Addresses are for browsers: none is read, and none is kept.
+    converter = MarkdownConverter(
+        heading_style="ATX", strip=["a", "img"], escape_asterisks=False, escape_underscores=False
+    )
+    return Converted(converter.convert_soup(page), title)
+
+
+def _docx(data: bytes) -> Converted:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = archive.infolist()
+            unpacked = sum(file.file_size for file in files)
+            if len(files) > _MAX_ARCHIVE_FILES or unpacked > _MAX_UNPACKED_BYTES:
+                raise ConversionError("too_large", f"The file unpacks to {unpacked:,} bytes in {len(files):,} files.")
+            if _DOCX_BODY not in archive.namelist():
+                raise ConversionError("unsupported", "The file is an archive, and not a DOCX document.")
+            if any(file.flag_bits & 1 for file in files):
+                raise ConversionError("encrypted", "The document is encrypted.")
+    except zipfile.BadZipFile as error:
+        raise ConversionError("damaged", f"The document is damaged ({error}).") from error
+    html = mammoth.convert_to_html(io.BytesIO(data), convert_image=_no_image, external_file_access=False).value
+    return _markdown(html)
+
+
+def _no_image(_: object) -> list[object]:
+    return []
+
+
+def _pdf(data: bytes) -> Converted:
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise ConversionError("encrypted", "The PDF is encrypted with a password.") from error
+        raise ConversionError("damaged", f"The PDF is damaged ({error}).") from error
+    pages = [page.get_textpage().get_text_range() for page in document]
+    text = "\n\n".join(_BROKEN_WORD.sub("", page.replace("\r\n", "\n")) for page in pages)
+    if pages and not text.strip():
+        raise ConversionError("empty", f"The PDF has {len(pages)} pages without text: only pictures of it, it seems.")
+    return Converted(text, document.get_metadata_dict().get("Title", ""))
+
+
+def _clean(text: str) -> str:
+    """Unicode NFC without control characters and lone surrogates, and with one blank line where there were more."""
+    text = text.encode("utf-8", "replace").decode()
+    text = "".join(
+        character for character in text if character in _TEXT_CONTROLS or unicodedata.category(character) != "Cc"
+    )
+    return _BLANK_LINES.sub("\n\n", _SPACES.sub("\n", unicodedata.normalize("NFC", text))).strip()

@@ -1,0 +1,1 @@
+"""Documents over HTTP: uploaded, followed until they are searchable, taken away."""

@@ -1,0 +1,93 @@
+"""How documents ended: the topic that says so, read whole and followed by every bridge."""
+
+import asyncio
+from collections import OrderedDict
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from backends.kafka import KafkaSettings
+from bridge.documents.states import Ending
+from schemas import codec
+from schemas.events import DocumentFailed, DocumentIndexed
+from schemas.headers import Headers
+from topics.names import Namespace
+from topics.specs import DOCUMENTS_INDEXED
+
+MAX_DOCUMENTS = 100_000
+_FETCH_WAIT_MS = 500
+_RECONNECT_WAIT_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class HeldEndings:
+    """How documents ended: the ``max_documents`` that did so last. ``ready`` is set once the past is known."""
+
+    def __init__(self, max_documents: int = MAX_DOCUMENTS) -> None:
+        self.ready = asyncio.Event()
+        self._max = max_documents
+        self._endings: OrderedDict[tuple[str, str], Ending] = OrderedDict()
+
+    def find(self, tenant: str, document_id: str) -> Ending | None:
+        """How a tenant's document ended last; None where nothing is known."""
+        return self._endings.get((tenant, document_id))
+
+    def take(self, event: DocumentIndexed | DocumentFailed, at_ms: int) -> None:
+        """Note how a document ended."""
+        key = (event.tenant, event.document_id)
+        self._endings.pop(key, None)
+        self._endings[key] = Ending.of(event, at_ms)
+        if len(self._endings) > self._max:
+            self._endings.popitem(last=False)
+
+
+class KafkaEndings(HeldEndings):
+    """Follows ``rag.documents.indexed`` while ``run`` runs."""
+
+    def __init__(self, kafka: KafkaSettings, names: Namespace) -> None:
+        super().__init__()
+        self._kafka = kafka
+        self._topic = names.topic(DOCUMENTS_INDEXED)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            consumer = AIOKafkaConsumer(
+                self._topic,
+                **self._kafka.client_options(),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+            )
+            try:
+                await consumer.start()
+                await self._follow(consumer)
+            except (KafkaError, OSError) as error:
+                log.warning("ends of documents cannot be read, trying again", reason=str(error) or repr(error))
+            finally:
+                await consumer.stop()
+            await asyncio.sleep(_RECONNECT_WAIT_S)
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while True:
+            if not self.ready.is_set():
+                standing = [await consumer.position(partition) >= end for partition, end in ends.items()]
+                if all(standing):
+                    self.ready.set()
+            for records in (await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)).values():
+                for record in records:
+                    self._read(record)
+
+    def _read(self, record: ConsumerRecord) -> None:
+        try:
+            event = codec.decode(record.value, Headers.decode(record.headers).type, DOCUMENTS_INDEXED.events)
+        except codec.UndecodableError as error:
+            log.warning("not the end of a document", topic=record.topic, offset=record.offset, reason=str(error))
+            return
+        assert isinstance(event, DocumentIndexed | DocumentFailed)  # noqa: S101 - the topic holds nothing else
+        self.take(event, record.timestamp)
