@@ -59,8 +59,13 @@ def query_routes() -> APIRouter:
     @router.get(
         "/{request_id}/events",
         summary="Follow a question",
-        response_class=EventStream,
-        responses=_errors(404) | {204: {"description": "Everything has been sent before: do not connect again."}},
+        # Errors are JSON all the same.
+        response_class=Response,
+        responses=_errors(404)
+        | {
+            200: {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            204: {"description": "Everything has been sent before: do not connect again."},
+        },
     )
     async def follow_query(
         request: Request,

@@ -275,16 +275,15 @@ def topics_describe(context: typer.Context) -> None:
 def schemas_export(
     folder: Annotated[Path, typer.Argument(help="Folder to write to; made if it is missing.")] = Path("schemas-export"),
 ) -> None:
-    """Write one JSON Schema per event, and one AsyncAPI document of topics and websocket."""
-    from bridge.messages import Accepted, Ask, Delta, Problem, Progress, Resume, Sources, TerminalReached
-    from schemas.export import export_schemas
+    """Write a JSON Schema per event, AsyncAPI of topics and websocket, and OpenAPI of the bridge."""
+    from bridge.document import openapi, websocket
+    from schemas.export import dump, export_schemas
     from topics.asyncapi import export_asyncapi
 
     files = export_schemas(folder)
-    document = folder / "asyncapi.json"
-    to_client = (Accepted, Progress, Sources, Delta, TerminalReached, Problem)
-    export_asyncapi(document, version("ragline"), from_client=(Ask, Resume), to_client=to_client)
-    OUT.print(f"wrote {len(files)} JSON Schemas and {document}", markup=False)
+    export_asyncapi(folder / "asyncapi.json", version("ragline"), websocket())
+    (folder / "openapi.json").write_bytes(dump(openapi()))
+    OUT.print(f"wrote {len(files)} JSON Schemas, asyncapi.json and openapi.json to {folder}", markup=False)
 
 
 def _settings(context: typer.Context) -> Settings:

@@ -5,7 +5,8 @@ Source: AsyncAPI Specification 3.0.0; its Kafka bindings 0.5.0.
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,33 @@ _KAFKA_BINDING = "0.5.0"
 _OF_DOCUMENT = (DocumentSubmitted, DocumentWithdrawn, DocumentStageEvent)
 
 
-def asyncapi(
-    version: str, *, from_client: Sequence[type[BaseModel]] = (), to_client: Sequence[type[BaseModel]] = ()
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Websocket:
+    """The websocket ``/v1/ws``: an example of each message, and what each close code says."""
+
+    from_client: Sequence[BaseModel]
+    to_client: Sequence[BaseModel]
+    close_codes: Mapping[int, str]
+
+
+def asyncapi(version: str, websocket: Websocket | None = None) -> dict[str, Any]:
     """Describe ragline from its own side: it receives what upstreams and clients send, and sends the rest.
 
-    ``from_client`` and ``to_client`` are the messages of the websocket ``/v1/ws``; with none there is no such channel.
+    Without ``websocket`` there is no such channel.
     """
-    websocket = [*from_client, *to_client]
-    schemas, refs = _schemas([*(kind for kind in EVENTS if kind is not DocumentWithdrawn), *websocket])
+    examples = [*websocket.from_client, *websocket.to_client] if websocket else []
+    kinds = [*(kind for kind in EVENTS if kind is not DocumentWithdrawn), *map(type, examples)]
+    schemas, refs = _schemas(kinds)
     messages = {kind.__name__: _event_message(kind, refs) for kind in EVENTS}
     messages[_DEAD_LETTER] = _dead_letter_message()
-    messages |= {_ws_name(kind): _websocket_message(kind, refs) for kind in websocket}
+    messages |= {_ws_name(example): _websocket_message(example, refs) for example in examples}
     channels = {_channel_id(spec): _topic_channel(spec) for spec in TOPICS}
     channels |= {_channel_id(spec): _topic_channel(spec) for spec in map(dead_letters, CONSUMED)}
     operations = dict(_topic_operation(spec) for spec in TOPICS)
     if websocket:
         channels[_WEBSOCKET] = _websocket_channel(websocket)
-        operations["receiveFromClient"] = _operation("receive", _WEBSOCKET, map(_ws_name, from_client))
-        operations["sendToClient"] = _operation("send", _WEBSOCKET, map(_ws_name, to_client))
+        operations["receiveFromClient"] = _operation("receive", _WEBSOCKET, map(_ws_name, websocket.from_client))
+        operations["sendToClient"] = _operation("send", _WEBSOCKET, map(_ws_name, websocket.to_client))
     return {
         "asyncapi": "3.0.0",
         "id": "urn:ragline",
@@ -76,16 +85,10 @@ def asyncapi(
     }
 
 
-def export_asyncapi(
-    file: Path,
-    version: str,
-    *,
-    from_client: Sequence[type[BaseModel]] = (),
-    to_client: Sequence[type[BaseModel]] = (),
-) -> None:
+def export_asyncapi(file: Path, version: str, websocket: Websocket | None = None) -> None:
     """Write the document as JSON; the folder is made if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(dump(asyncapi(version, from_client=from_client, to_client=to_client)))
+    file.write_bytes(dump(asyncapi(version, websocket)))
 
 
 def _schemas(kinds: Sequence[type[BaseModel]]) -> tuple[dict[str, Any], dict[type[BaseModel], dict[str, Any]]]:
@@ -122,13 +125,15 @@ def _dead_letter_message() -> dict[str, Any]:
     }
 
 
-def _websocket_message(kind: type[BaseModel], refs: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:
+def _websocket_message(example: BaseModel, refs: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:
+    kind = type(example)
     return {
         "name": kind.__name__,
         "title": kind.__name__,
         "summary": inspect.getdoc(kind) or kind.__name__,
         "contentType": "application/json",
         "payload": refs[kind],
+        "examples": [{"payload": example.model_dump(mode="json", exclude_none=True)}],
     }
 
 
@@ -158,13 +163,17 @@ def _topic_channel(spec: TopicSpec) -> dict[str, Any]:
     }
 
 
-def _websocket_channel(kinds: Iterable[type[BaseModel]]) -> dict[str, Any]:
+def _websocket_channel(websocket: Websocket) -> dict[str, Any]:
+    examples = [*websocket.from_client, *websocket.to_client]
+    closes = "".join(f"\n- {code}: {what}" for code, what in websocket.close_codes.items())
     return {
         "address": "/v1/ws",
         "title": "Websocket of the bridge",
-        "description": "Asks questions and shows each answer as it comes: progress, sources, deltas, terminal event.",
+        "description": "Asks questions and shows each answer as it comes: progress, sources, deltas, terminal event. "
+        "A credential is an Authorization header of the handshake, or the subprotocol ragline.bearer.CREDENTIAL beside "
+        f"ragline.v1. The bridge closes with these codes:{closes}",
         "servers": [{"$ref": "#/servers/bridge"}],
-        "messages": {_ws_name(kind): {"$ref": f"#/components/messages/{_ws_name(kind)}"} for kind in kinds},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in map(_ws_name, examples)},
         "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
     }
 
@@ -207,5 +216,5 @@ def _channel_id(spec: TopicSpec) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _ws_name(kind: type[BaseModel]) -> str:
-    return f"Ws{kind.__name__}"
+def _ws_name(example: BaseModel) -> str:
+    return f"Ws{type(example).__name__}"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from schemas.events import EVENTS
-from topics.asyncapi import asyncapi, export_asyncapi
+from topics.asyncapi import Websocket, asyncapi, export_asyncapi
 from topics.specs import all_topics
 
 
@@ -25,9 +25,12 @@ class Answered(BaseModel):
     text: str
 
 
+WEBSOCKET = Websocket((Ask(question="q"),), (Answered(text="t"),), {1012: "the bridge stops"})
+
+
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return asyncapi("1.2.3", from_client=[Ask], to_client=[Answered])
+    return asyncapi("1.2.3", WEBSOCKET)
 
 
 def references(node: Any) -> Iterator[str]:
@@ -120,6 +123,8 @@ def test_the_websocket_carries_the_messages_it_was_given(document: dict[str, Any
     assert set(messages) == {"WsAsk", "WsAnswered"}
     ask = document["components"]["messages"]["WsAsk"]
     assert ask["summary"] == "Asks a question."
+    assert ask["examples"] == [{"payload": {"type": "ask", "question": "q"}}]
+    assert "- 1012: the bridge stops" in document["channels"]["websocket"]["description"]
     assert "question" in resolve(document, ask["payload"]["$ref"])["properties"]
     answered = resolve(document, document["components"]["messages"]["WsAnswered"]["payload"]["$ref"])
     event = resolve(document, document["components"]["messages"]["Answered"]["payload"]["$ref"])
@@ -136,6 +141,6 @@ def test_without_messages_there_is_no_websocket() -> None:
 def test_the_file_is_the_same_each_time(tmp_path: Path, document: dict[str, Any]) -> None:
     first, second = tmp_path / "a" / "asyncapi.json", tmp_path / "b.json"
     for file in (first, second):
-        export_asyncapi(file, "1.2.3", from_client=[Ask], to_client=[Answered])
+        export_asyncapi(file, "1.2.3", WEBSOCKET)
     assert first.read_bytes() == second.read_bytes()
     assert orjson.loads(first.read_bytes()) == document
