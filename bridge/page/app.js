@@ -63,6 +63,7 @@ function show(id) {
   current = found;
   for (const request of current.requests) {
     owners.set(request, current);
+    if (!keptState.has(request)) keptState.set(request, stateOf(request));
     follower.follow(request);
   }
   $("empty").hidden = current.requests.length > 0;
@@ -136,11 +137,17 @@ function stop() {
   for (const request of current.requests) if (request.busy) follower.stop(request);
 }
 
+const stateOf = (request) => `${request.phase} ${request.stopping}`;
+
 function changed(request) {
   const conversation = owners.get(request);
-  const state = `${request.phase} ${request.stopping}`;
+  const state = stateOf(request);
   // One that was deleted, or asked again, is not kept.
-  if (state !== keptState.get(request) && conversation.requests.includes(request) && conversations.get(conversation.id)) {
+  if (
+    state !== keptState.get(request) &&
+    conversation.requests.includes(request) &&
+    conversations.get(conversation.id)
+  ) {
     keptState.set(request, state);
     conversations.save(conversation);
     side.renderConversations(conversations.list(), current.id);
@@ -148,7 +155,8 @@ function changed(request) {
   if (conversation !== current) return;
   composer.busy(current.requests.some((one) => one.busy));
   // What could not be answered is put back, to be asked in other words.
-  if (request.phase === "failed" && request.ended && !composer.text && request.problem.code !== "unavailable") composer.text = request.question;
+  if (request.phase === "failed" && request.ended && !composer.text && request.problem.code !== "unavailable")
+    composer.text = request.question;
   thread.draw(follower.connected);
 }
 
@@ -172,14 +180,17 @@ function unauthorized(problem) {
   keyDialog.ask(key.value ? problem : "");
 }
 
-$("reconnect").addEventListener("click", () => (follower.connection.state === "locked" ? keyDialog.ask("") : follower.connection.open()));
+$("reconnect").addEventListener("click", () =>
+  follower.connection.state === "locked" ? keyDialog.ask("") : follower.connection.open(),
+);
 $("new").addEventListener("click", begin);
 $("top-new").addEventListener("click", begin);
 $("skip").addEventListener("click", (event) => {
   event.preventDefault();
   composer.focus();
 });
-for (const example of document.querySelectorAll(".example")) example.addEventListener("click", () => ask(example.textContent));
+for (const example of document.querySelectorAll(".example"))
+  example.addEventListener("click", () => ask(example.textContent));
 window.addEventListener("hashchange", () => show(location.hash.slice(1)));
 window.addEventListener("popstate", () => show(location.hash.slice(1)));
 

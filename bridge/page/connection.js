@@ -23,7 +23,10 @@ export class Connection {
     this.on = on;
     this.state = "connecting";
     window.addEventListener("online", () => this.open());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.state === "lost" && this.open());
+    document.addEventListener(
+      "visibilitychange",
+      () => document.visibilityState === "visible" && this.state === "lost" && this.open(),
+    );
     setInterval(() => this.#checkSilence(), 5000);
   }
 

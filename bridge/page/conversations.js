@@ -26,7 +26,9 @@ export class Conversation {
   history(before = this.requests.length) {
     const messages = [];
     let room = HISTORY_CHARACTERS;
-    for (const { phase, facts, question, text } of this.requests.slice(Math.max(0, before - HISTORY_TURNS), before).reverse()) {
+    for (const { phase, facts, question, text } of this.requests
+      .slice(Math.max(0, before - HISTORY_TURNS), before)
+      .reverse()) {
       if (phase !== "answered" || facts?.finish_reason === "nothing_found") continue;
       room -= question.length + text.length;
       if (room < 0) break;
@@ -44,18 +46,16 @@ export class Conversations {
     this.trouble = trouble;
     window.addEventListener("storage", ({ key }) => {
       if (key !== null && !key.startsWith(PREFIX)) return;
-      for (const [id, conversation] of this.#open) {
-        // One that is being answered here is known better here.
-        const settled = conversation.requests.every((request) => request.ended);
-        if (settled && (key === null || key === PREFIX + id)) this.#open.delete(id);
-      }
+      for (const id of key === null ? this.#open.keys() : [key.slice(PREFIX.length)]) this.#readAgain(id);
       changed();
     });
   }
 
-  // {id, title, updated, busy}, the latest first.
+  // All that are kept, the latest first.
   list() {
-    const kept = this.#keys().map((key) => this.get(key.slice(PREFIX.length))).filter(Boolean);
+    const kept = this.#keys()
+      .map((key) => this.get(key.slice(PREFIX.length)))
+      .filter(Boolean);
     return kept.sort((one, other) => other.updated - one.updated);
   }
 
@@ -79,7 +79,8 @@ export class Conversations {
         return;
       } catch {
         if (!oldest) this.trouble("This browser keeps no more: conversations are lost when the page is closed.");
-        else if (oldest.id !== conversation.id && oldest.requests.every((request) => request.ended)) this.remove(oldest.id);
+        else if (oldest.id !== conversation.id && oldest.requests.every((request) => request.ended))
+          this.remove(oldest.id);
       }
     }
   }
@@ -90,6 +91,29 @@ export class Conversations {
     this.#open.delete(id);
     local.removeItem(PREFIX + id);
     return conversation;
+  }
+
+  // What another tab has written. Requests that are known here stay: their end is the same in every tab.
+  #readAgain(id) {
+    const found = read(id);
+    if (!found) {
+      this.#open.delete(id);
+      return;
+    }
+    const known = this.#open.get(id) ?? new Conversation(id);
+    const mine = new Map(
+      known.requests
+        .filter((request) => !request.foreign || request.phase !== "sending")
+        .map((request) => [request.id, request]),
+    );
+    const theirs = found.requests.filter((request) => !mine.has(request.id));
+    for (const request of theirs) request.foreign = true;
+    const unsaved = known.requests.filter(
+      (request) => !request.ended && !request.foreign && found.requests.every(({ id: other }) => other !== request.id),
+    );
+    known.requests = [...found.requests.map((request) => mine.get(request.id) ?? request), ...unsaved];
+    known.updated = found.updated;
+    this.#open.set(id, known);
   }
 
   #keys() {

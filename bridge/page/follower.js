@@ -30,7 +30,7 @@ export class Follower {
   }
 
   follow(request) {
-    if (request.ended || this.#requests.has(request.id)) return;
+    if (request.ended || this.#requests.has(request.id) || (request.foreign && request.phase === "sending")) return;
     this.#requests.set(request.id, request);
     this.#want(request);
   }
@@ -65,7 +65,8 @@ export class Follower {
     const request = this.#requests.get(message.request_id);
     if (!request) return;
     if (message.kind === "error" && message.code === "unknown_request") this.#find(request);
-    else if (message.kind === "error" && PASSING.has(message.code) && request.phase === "running") this.#later(request, message.retry_after_s);
+    else if (message.kind === "error" && PASSING.has(message.code) && request.phase === "running")
+      this.#later(request, message.retry_after_s);
     else request.take(message);
     if (request.ended) this.#done(request);
     this.on.changed(request);
@@ -77,7 +78,10 @@ export class Follower {
 
   #later(request, seconds = 0) {
     clearTimeout(this.#timers.get(request.id));
-    this.#timers.set(request.id, setTimeout(() => this.#want(request), Math.max(AGAIN_MS, 1000 * (seconds ?? 0))));
+    this.#timers.set(
+      request.id,
+      setTimeout(() => this.#want(request), Math.max(AGAIN_MS, 1000 * (seconds ?? 0))),
+    );
   }
 
   async #find(request) {
@@ -96,4 +100,3 @@ export class Follower {
     this.on.unauthorized(message);
   }
 }
-

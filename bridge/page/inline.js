@@ -20,7 +20,8 @@ const TOKEN = new RegExp(
     .join("|"),
   "gi",
 );
-const DESTINATION = /\( {0,3}(?:<([^<>\n]{0,2000})>|([^\s()<>]{0,2000}(?:\([^\s()<>]{0,200}\)[^\s()<>]{0,2000}){0,5}))(?:\s{1,3}"[^"\n]{0,500}")? {0,3}\)/y;
+const DESTINATION =
+  /\( {0,3}(?:<([^<>\n]{0,2000})>|([^\s()<>]{0,2000}(?:\([^\s()<>]{0,200}\)[^\s()<>]{0,2000}){0,5}))(?:\s{1,3}"[^"\n]{0,500}")? {0,3}\)/y;
 const CHARACTERS = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&nbsp;": "\u00a0", "&#39;": "'" };
 const DEEPEST = 12;
 
@@ -32,12 +33,14 @@ export function safeAddress(text) {
   } catch {
     return null;
   }
-  const plain = (address.protocol === "https:" || address.protocol === "http:") && !address.username && !address.password;
+  const plain =
+    (address.protocol === "https:" || address.protocol === "http:") && !address.username && !address.password;
   return plain && /^https?:\/\//i.test(text) ? address : null;
 }
 
 // A link that opens elsewhere and tells nobody where it was clicked.
-export const link = (address, ...words) => el("a", { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" }, ...words);
+export const link = (address, ...words) =>
+  el("a", { href: address.href, target: "_blank", rel: "noopener noreferrer nofollow" }, ...words);
 
 // Nodes for a text. cite(number) gives the node of a citation, or null where there is no such source.
 export function inline(text, cite = () => null) {
@@ -55,7 +58,7 @@ function split(text) {
   let at = 0;
   const plain = (until) => until > at && pieces.push({ text: text.slice(at, until) });
   TOKEN.lastIndex = 0;
-  for (let found; (found = TOKEN.exec(text)); ) {
+  for (let found; (found = TOKEN.exec(text));) {
     const token = found[0];
     plain(found.index);
     at = found.index + token.length;
@@ -69,7 +72,8 @@ function split(text) {
     else if (first === "\\") pieces.push({ text: token.slice(1) });
     else if (first === "&") pieces.push({ text: CHARACTERS[token.toLowerCase()] });
     else if (/^<br/i.test(token)) pieces.push({ lineBreak: true });
-    else if (first === "<") pieces.push({ text: token, address: safeAddress(token.slice(1, -1)), words: token.slice(1, -1) });
+    else if (first === "<")
+      pieces.push({ text: token, address: safeAddress(token.slice(1, -1)), words: token.slice(1, -1) });
     else at = bareAddress(token, found.index, pieces);
     TOKEN.lastIndex = at;
   }
@@ -162,7 +166,8 @@ function match(piece, place, pieces, open) {
     opener.count -= used;
     piece.count -= used;
     // Marks opened between the two are text now: elements do not overlap.
-    for (const places of Object.values(open)) while (places.length && places.at(-1) > before.at(-1) && places !== before) places.pop();
+    for (const places of Object.values(open))
+      while (places.length && places.at(-1) > before.at(-1) && places !== before) places.pop();
     if (!opener.count) before.pop();
   }
   if (piece.opens && piece.count) before.push(place);
@@ -203,7 +208,8 @@ function showHost(anchor) {
   const { host } = new URL(anchor.href);
   const words = anchor.textContent;
   if (!words.trim()) anchor.append(host);
-  else if (!words.toLowerCase().startsWith(anchor.href.toLowerCase())) anchor.after(el("span", { class: "host" }, ` (${host})`));
+  else if (!words.toLowerCase().startsWith(anchor.href.toLowerCase()))
+    anchor.after(el("span", { class: "host" }, ` (${host})`));
 }
 
 function citations(piece, cite) {

@@ -37,12 +37,17 @@ export class MarkdownView {
 
 function parse(lines, depth) {
   const blocks = [];
-  for (let at = 0; at < lines.length; ) {
+  for (let at = 0; at < lines.length;) {
     if (!lines[at].trim()) {
       at++;
       continue;
     }
-    const block = (depth < DEEPEST && (quote(lines, at, depth) ?? list(lines, at, depth))) || fence(lines, at) || heading(lines, at) || table(lines, at) || paragraph(lines, at);
+    const block =
+      (depth < DEEPEST && (quote(lines, at, depth) ?? list(lines, at, depth))) ||
+      fence(lines, at) ||
+      heading(lines, at) ||
+      table(lines, at) ||
+      paragraph(lines, at);
     block.raw = lines.slice(at, block.end).join("\n");
     blocks.push(block);
     at = block.end;
@@ -58,7 +63,15 @@ function fence(lines, start) {
   let end = start + 1;
   const closes = (line) => line.trim().length >= mark.length && line.trim() === mark[0].repeat(line.trim().length);
   while (end < lines.length && !closes(lines[end])) end++;
-  return { kind: "code", language, text: lines.slice(start + 1, end).map((line) => dedent(line, indent)).join("\n"), end: end + 1 };
+  return {
+    kind: "code",
+    language,
+    text: lines
+      .slice(start + 1, end)
+      .map((line) => dedent(line, indent))
+      .join("\n"),
+    end: end + 1,
+  };
 }
 
 function heading(lines, start) {
@@ -75,7 +88,14 @@ function quote(lines, start, depth) {
   let end = start;
   while (end < lines.length && QUOTE.test(lines[end])) end++;
   if (end === start) return null;
-  return { kind: "quote", blocks: parse(lines.slice(start, end).map((line) => line.replace(QUOTE, "")), depth + 1), end };
+  return {
+    kind: "quote",
+    blocks: parse(
+      lines.slice(start, end).map((line) => line.replace(QUOTE, "")),
+      depth + 1,
+    ),
+    end,
+  };
 }
 
 function list(lines, start, depth) {
@@ -94,18 +114,33 @@ function list(lines, start, depth) {
       if (next < 0 || !belongs(lines[next], indent, ordered)) break;
       items.at(-1).push("");
       end = next - 1;
-    } else if (found && !inner && found[1].length >= indent - 1 && /\d/.test(found[2]) === ordered && !RULE.test(line)) {
+    } else if (
+      found &&
+      !inner &&
+      found[1].length >= indent - 1 &&
+      /\d/.test(found[2]) === ordered &&
+      !RULE.test(line)
+    ) {
       items.push([line.slice(found[0].length)]);
     } else if (inner) items.at(-1).push(dedent(line, indent + first[2].length + 1));
     else if (begins(line) || !lines[end - 1].trim()) break;
     else items.at(-1).push(line.trim());
   }
-  return { kind: "list", ordered, first: parseInt(first[2], 10), items: items.map((item) => parse(item, depth + 1)), end };
+  return {
+    kind: "list",
+    ordered,
+    first: parseInt(first[2], 10),
+    items: items.map((item) => parse(item, depth + 1)),
+    end,
+  };
 }
 
 const belongs = (line, indent, ordered) => {
   const found = ITEM.exec(line);
-  return indentOf(line) >= indent + 2 || (found && !RULE.test(line) && found[1].length >= indent - 1 && /\d/.test(found[2]) === ordered);
+  return (
+    indentOf(line) >= indent + 2 ||
+    (found && !RULE.test(line) && found[1].length >= indent - 1 && /\d/.test(found[2]) === ordered)
+  );
 };
 
 function table(lines, start) {
@@ -115,7 +150,9 @@ function table(lines, start) {
   if (dividers.length !== head.length || !dividers.every((cell) => DIVIDER.test(cell))) return null;
   let end = start + 2;
   while (end < lines.length && lines[end].includes("|") && lines[end].trim()) end++;
-  const sides = dividers.map((cell) => (cell.trim().endsWith(":") ? (cell.trim().startsWith(":") ? "middle" : "right") : null));
+  const sides = dividers.map((cell) =>
+    cell.trim().endsWith(":") ? (cell.trim().startsWith(":") ? "middle" : "right") : null,
+  );
   return { kind: "table", head, sides, rows: lines.slice(start + 2, end).map(cells), end };
 }
 
@@ -129,10 +166,19 @@ function cells(line) {
 function paragraph(lines, start) {
   let end = start + 1;
   while (end < lines.length && lines[end].trim() && !begins(lines[end]) && !table(lines, end)) end++;
-  return { kind: "paragraph", text: lines.slice(start, end).map((line) => line.trimStart()).join("\n").trimEnd(), end };
+  return {
+    kind: "paragraph",
+    text: lines
+      .slice(start, end)
+      .map((line) => line.trimStart())
+      .join("\n")
+      .trimEnd(),
+    end,
+  };
 }
 
-const begins = (line) => FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
+const begins = (line) =>
+  FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
 const indentOf = (line) => line.length - line.trimStart().length;
 const dedent = (line, by) => line.slice(Math.min(indentOf(line), by));
 
@@ -150,7 +196,11 @@ function draw(block, cite) {
     case "quote":
       return el("blockquote", {}, ...block.blocks.map((inner) => draw(inner, cite)));
     case "list":
-      return el(block.ordered ? "ol" : "ul", block.ordered && block.first !== 1 ? { start: block.first } : {}, ...block.items.map((item) => drawItem(item, cite)));
+      return el(
+        block.ordered ? "ol" : "ul",
+        block.ordered && block.first !== 1 ? { start: block.first } : {},
+        ...block.items.map((item) => drawItem(item, cite)),
+      );
     case "table":
       return drawTable(block, cite);
     default:
@@ -159,19 +209,35 @@ function draw(block, cite) {
 }
 
 function drawItem([first, ...rest], cite) {
-  if (first?.kind !== "paragraph") return el("li", {}, ...[first, ...rest].filter(Boolean).map((inner) => draw(inner, cite)));
+  if (first?.kind !== "paragraph")
+    return el("li", {}, ...[first, ...rest].filter(Boolean).map((inner) => draw(inner, cite)));
   const text = first.text.replace(/^\[ \] /, "☐ ").replace(/^\[[xX]\] /, "☑ ");
   return el("li", {}, inline(text, cite), ...rest.map((inner) => draw(inner, cite)));
 }
 
 function drawCode({ language, text }) {
-  const head = el("div", { class: "code-head" }, el("span", {}, language || "code"), copyButton("Copy", () => text));
+  const head = el(
+    "div",
+    { class: "code-head" },
+    el("span", {}, language || "code"),
+    copyButton("Copy", () => text),
+  );
   // What scrolls sideways must be reachable by keyboard.
-  return el("div", { class: "code" }, head, el("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, el("code", {}, text)));
+  return el(
+    "div",
+    { class: "code" },
+    head,
+    el("pre", { tabindex: 0, role: "region", "aria-label": "Code" }, el("code", {}, text)),
+  );
 }
 
 function drawTable({ head, sides, rows }, cite) {
-  const row = (tag, texts) => el("tr", {}, ...head.map((_, place) => el(tag, { class: sides[place] }, inline(texts[place] ?? "", cite))));
+  const row = (tag, texts) =>
+    el("tr", {}, ...head.map((_, place) => el(tag, { class: sides[place] }, inline(texts[place] ?? "", cite))));
   const body = el("tbody", {}, ...rows.map((texts) => row("td", texts)));
-  return el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" }, el("table", {}, el("thead", {}, row("th", head)), body));
+  return el(
+    "div",
+    { class: "table", tabindex: 0, role: "region", "aria-label": "Table" },
+    el("table", {}, el("thead", {}, row("th", head)), body),
+  );
 }

@@ -78,7 +78,8 @@ export class PassagePanel {
     const body = this.dialog.querySelector(".passage-text");
     body.scrollTop = 0;
     const first = body.querySelector("mark");
-    if (first && first.offsetTop - body.offsetTop > body.clientHeight * 0.8) body.scrollTop = first.offsetTop - body.offsetTop - body.clientHeight / 3;
+    if (first && first.offsetTop - body.offsetTop > body.clientHeight * 0.8)
+      body.scrollTop = first.offsetTop - body.offsetTop - body.clientHeight / 3;
   }
 
   #draw() {
@@ -87,21 +88,56 @@ export class PassagePanel {
     const pieces = matches(passage.text, wanted);
     const hits = pieces.filter((piece) => piece.hit).length;
     const shown = pieces.map(({ text, hit }) => (hit ? el("mark", {}, text) : text));
-    const turn = (by, label, name) => el("button", { type: "button", class: "icon-button", "aria-label": label, disabled: !sources[place + by], onclick: () => this.#turn(by) }, icon(name));
+    const turn = (by, label, name) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "icon-button",
+          "aria-label": label,
+          disabled: !sources[place + by],
+          onclick: () => this.#turn(by),
+        },
+        icon(name),
+      );
     this.dialog.replaceChildren(
       el(
         "header",
         { class: "passage-head" },
-        el("p", { class: "passage-count" }, el("span", { class: "number" }, String(number)), ` Source ${place + 1} of ${sources.length}`),
+        el(
+          "p",
+          { class: "passage-count" },
+          el("span", { class: "number" }, String(number)),
+          ` Source ${place + 1} of ${sources.length}`,
+        ),
         turn(-1, "Previous source", "previous"),
         turn(1, "Next source", "next"),
-        el("button", { type: "button", class: "icon-button", "aria-label": "Close the passage", onclick: () => this.close() }, icon("close")),
+        el(
+          "button",
+          { type: "button", class: "icon-button", "aria-label": "Close the passage", onclick: () => this.close() },
+          icon("close"),
+        ),
       ),
       el("h2", { id: "passage-title", tabindex: -1 }, passage.title || passage.document_id),
-      el("p", { class: "passage-facts" }, ...origin(passage), ` · part ${passage.ordinal + 1} · similarity ${passage.score.toFixed(2)}`),
-      el("p", { class: "passage-hits" }, hits ? `${hits} matching ${hits === 1 ? "word" : "words"} marked` : "No word matches; the passage is close in meaning."),
+      el(
+        "p",
+        { class: "passage-facts" },
+        ...origin(passage),
+        ` · part ${passage.ordinal + 1} · similarity ${passage.score.toFixed(2)}`,
+      ),
+      el(
+        "p",
+        { class: "passage-hits" },
+        hits
+          ? `${hits} matching ${hits === 1 ? "word" : "words"} marked`
+          : "No word matches; the passage is close in meaning.",
+      ),
       el("div", { class: "passage-text", tabindex: 0, role: "region", "aria-label": "Passage" }, ...shown),
-      el("footer", {}, copyButton("Copy the passage", () => passage.text)),
+      el(
+        "footer",
+        {},
+        copyButton("Copy the passage", () => passage.text),
+      ),
     );
   }
 }

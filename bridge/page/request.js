@@ -6,6 +6,7 @@ const PHASES = new Set(["sending", "running", ...ENDED]);
 
 export class Request {
   phase = "sending"; // then running, then answered, stopped or failed
+  foreign = false; // asked in another tab, which sends it
   stopping = false; // the person wants no more of it, and the end is not known yet
   last = "0"; // ID of the last entry seen: resuming goes on after it
   attempt = 0;
@@ -149,9 +150,22 @@ export class Request {
   }
 
   static fromJSON(kept) {
-    const request = new Request(String(kept.id), String(kept.question), Array.isArray(kept.history) ? kept.history : []);
+    const request = new Request(
+      String(kept.id),
+      String(kept.question),
+      Array.isArray(kept.history) ? kept.history : [],
+    );
     if (!PHASES.has(kept.phase) || typeof (kept.text ?? "") !== "string") throw new TypeError("not a request");
-    const { phase, text = "", sources = null, firstMs = null, facts = null, problem = null, stages = [], stopping = false } = kept;
+    const {
+      phase,
+      text = "",
+      sources = null,
+      firstMs = null,
+      facts = null,
+      problem = null,
+      stages = [],
+      stopping = false,
+    } = kept;
     Object.assign(request, { phase, text, sources, firstMs, facts, problem, stopping });
     for (const timing of stages) request.stages.set(timing.stage, timing);
     return request;

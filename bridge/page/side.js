@@ -32,7 +32,9 @@ export class Side {
   renderConversations(list, currentId) {
     $("no-conversations").hidden = list.length > 0;
     const focused = $("conversations").contains(document.activeElement) ? document.activeElement.dataset.id : null;
-    $("conversations").replaceChildren(...list.map((conversation) => this.#conversation(conversation, conversation.id === currentId)));
+    $("conversations").replaceChildren(
+      ...list.map((conversation) => this.#conversation(conversation, conversation.id === currentId)),
+    );
     if (focused) ($("conversations").querySelector(`[data-id="${CSS.escape(focused)}"]`) ?? $("new")).focus();
   }
 
@@ -44,7 +46,17 @@ export class Side {
       busy ? el("span", { class: "busy", role: "img", "aria-label": "Being answered" }) : null,
       el("span", { class: "side-name" }, title),
     );
-    const remove = el("button", { type: "button", class: "icon-button", "data-id": id, "aria-label": `Delete the conversation “${title}”`, onclick: () => this.on.remove(id) }, icon("remove"));
+    const remove = el(
+      "button",
+      {
+        type: "button",
+        class: "icon-button",
+        "data-id": id,
+        "aria-label": `Delete the conversation “${title}”`,
+        onclick: () => this.on.remove(id),
+      },
+      icon("remove"),
+    );
     return el("li", {}, link, remove);
   }
 }

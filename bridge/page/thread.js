@@ -25,7 +25,11 @@ export class Thread {
     const other = !conversation.requests.some((request) => before.has(request));
     this.#views = conversation.requests.map((request) => before.get(request) ?? this.#view(request));
     const elements = this.#views.map((view) => view.element);
-    if (elements.length !== $("thread").children.length || elements.some((element, place) => element !== $("thread").children[place])) $("thread").replaceChildren(...elements);
+    if (
+      elements.length !== $("thread").children.length ||
+      elements.some((element, place) => element !== $("thread").children[place])
+    )
+      $("thread").replaceChildren(...elements);
     this.connected = connected;
     for (const view of this.#views) if (!view.settled) view.render(connected);
     if (conversation.requests.length === 0) window.scrollTo(0, 0);

@@ -30,7 +30,14 @@ export class TimelineView {
     say(this.total, known ? seconds(end - began) : "");
     for (const [stage, parts] of this.rows) {
       const timing = request.stages.get(stage) ?? (running?.stage === stage ? { ...running, finished_ms: end } : null);
-      renderStage(parts, timing, stateOf(stage, request, running), began, Math.max(end - began, 1), stage === "generation" ? request.firstMs : null);
+      renderStage(
+        parts,
+        timing,
+        stateOf(stage, request, running),
+        began,
+        Math.max(end - began, 1),
+        stage === "generation" ? request.firstMs : null,
+      );
     }
     say(this.note, known ? note(request, began) : "Times appear as soon as the first stage has done its part.");
   }
@@ -39,12 +46,27 @@ export class TimelineView {
 function row(stage) {
   const chipTime = el("span", { class: "stage-time" });
   const state = el("span", { class: "unseen" });
-  const chip = el("span", { class: "stage" }, el("span", { class: "stage-dot", "aria-hidden": "true" }), stage, " ", chipTime, state, el("span", { class: "unseen" }, ", "));
+  const chip = el(
+    "span",
+    { class: "stage" },
+    el("span", { class: "stage-dot", "aria-hidden": "true" }),
+    stage,
+    " ",
+    chipTime,
+    state,
+    el("span", { class: "unseen" }, ", "),
+  );
   const bar = el("span", { class: "bar" });
   const wait = el("span", { class: "bar-wait" });
   bar.append(wait);
   const lineTime = el("span", { class: "stage-time" });
-  const line = el("li", { class: "line" }, el("span", {}, stage), el("span", { class: "track", "aria-hidden": "true" }, bar), lineTime);
+  const line = el(
+    "li",
+    { class: "line" },
+    el("span", {}, stage),
+    el("span", { class: "track", "aria-hidden": "true" }, bar),
+    lineTime,
+  );
   return { chip, chipTime, state, line, bar, wait, lineTime };
 }
 
@@ -65,7 +87,8 @@ function renderStage({ chip, chipTime, state, line, bar, wait, lineTime }, timin
 }
 
 function note(request, began) {
-  const first = request.firstMs && request.firstMs >= began ? `First words after ${seconds(request.firstMs - began)}. ` : "";
+  const first =
+    request.firstMs && request.firstMs >= began ? `First words after ${seconds(request.firstMs - began)}. ` : "";
   return `${first}Between the stages a request waits in Kafka. Request ${request.id}`;
 }
 

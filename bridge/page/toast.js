@@ -16,6 +16,7 @@ export function toast(text, label = "", act = null) {
   });
   place.replaceChildren(el("p", {}, text), ...(button ? [button] : []));
   // Who points at it or has the keyboard there is not hurried.
-  const later = () => (timer = setTimeout(() => (place.matches(":hover, :focus-within") ? later() : clear()), SHOWN_MS));
+  const later = () =>
+    (timer = setTimeout(() => (place.matches(":hover, :focus-within") ? later() : clear()), SHOWN_MS));
   later();
 }

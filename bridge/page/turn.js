@@ -26,8 +26,24 @@ export class TurnView {
     this.sources = el("div", { class: "sources", hidden: true });
     this.actions = el("div", { class: "actions", hidden: true });
     this.markdown = new MarkdownView(this.answer, (number) => this.#cite(number));
-    const question = el("h2", { class: "question", tabindex: -1 }, el("span", { class: "unseen" }, "You asked: "), request.question);
-    this.element = el("article", { class: "turn", "data-request": request.id }, question, this.timeline.element, this.answer, this.waiting, this.slow, this.problem, this.sources, this.actions);
+    const question = el(
+      "h2",
+      { class: "question", tabindex: -1 },
+      el("span", { class: "unseen" }, "You asked: "),
+      request.question,
+    );
+    this.element = el(
+      "article",
+      { class: "turn", "data-request": request.id },
+      question,
+      this.timeline.element,
+      this.answer,
+      this.waiting,
+      this.slow,
+      this.problem,
+      this.sources,
+      this.actions,
+    );
   }
 
   render(connected) {
@@ -55,8 +71,10 @@ export class TurnView {
     const { request } = this;
     const numbers = String((request.sources ?? []).map((source) => source.number));
     const writing = request.busy && request.text !== "";
-    if (this.answer.getAttribute("aria-busy") !== String(writing)) this.answer.setAttribute("aria-busy", String(writing));
-    if (this.#drawn.text === request.text && this.#drawn.numbers === numbers && this.#drawn.ended === request.ended) return;
+    if (this.answer.getAttribute("aria-busy") !== String(writing))
+      this.answer.setAttribute("aria-busy", String(writing));
+    if (this.#drawn.text === request.text && this.#drawn.numbers === numbers && this.#drawn.ended === request.ended)
+      return;
     const fresh = this.#drawn.numbers !== numbers || !request.text.startsWith((this.#drawn.text ?? "").slice(0, 40));
     if (fresh) this.#told = 0;
     const whole = this.markdown.update(request.text, request.ended, fresh);
@@ -74,7 +92,11 @@ export class TurnView {
     const source = this.request.sources?.find((one) => one.number === number);
     if (!source) return null;
     const title = source.passage.title || source.passage.document_id;
-    const button = el("button", { type: "button", class: "cite", "aria-label": `Source ${number}: ${title}`, title, "aria-haspopup": "dialog" }, String(number));
+    const button = el(
+      "button",
+      { type: "button", class: "cite", "aria-label": `Source ${number}: ${title}`, title, "aria-haspopup": "dialog" },
+      String(number),
+    );
     button.addEventListener("click", () => this.on.passage(number, [claimOf(button), this.request.question], button));
     return button;
   }
@@ -93,7 +115,8 @@ export class TurnView {
   #markCited() {
     if (!this.request.ended) return;
     const cited = new Set([...this.answer.querySelectorAll(".cite")].map((cite) => Number(cite.textContent)));
-    for (const button of this.sources.querySelectorAll(".source")) button.classList.toggle("uncited", cited.size > 0 && !cited.has(Number(button.dataset.number)));
+    for (const button of this.sources.querySelectorAll(".source"))
+      button.classList.toggle("uncited", cited.size > 0 && !cited.has(Number(button.dataset.number)));
   }
 
   #sourceButton({ number, passage }) {
@@ -104,12 +127,16 @@ export class TurnView {
       el("span", { class: "source-title" }, passage.title || passage.document_id),
       el("span", { class: "source-score", title: "Cosine similarity to the question" }, passage.score.toFixed(2)),
     );
-    button.addEventListener("click", () => this.on.passage(number, [this.request.question, ...this.#claims(number)], button));
+    button.addEventListener("click", () =>
+      this.on.passage(number, [this.request.question, ...this.#claims(number)], button),
+    );
     return button;
   }
 
   #claims(number) {
-    return [...this.answer.querySelectorAll(".cite")].filter((cite) => Number(cite.textContent) === number).map(claimOf);
+    return [...this.answer.querySelectorAll(".cite")]
+      .filter((cite) => Number(cite.textContent) === number)
+      .map(claimOf);
   }
 
   #renderProblem() {
@@ -125,7 +152,12 @@ export class TurnView {
     this.actions.hidden = !request.ended || request.phase === "failed";
     if (this.actions.hidden || this.#drawn.actions === request.phase) return;
     this.#drawn.actions = request.phase;
-    const again = el("button", { type: "button", class: "quiet-button", onclick: () => this.on.retry() }, icon("again"), el("span", {}, "Ask again"));
+    const again = el(
+      "button",
+      { type: "button", class: "quiet-button", onclick: () => this.on.retry() },
+      icon("again"),
+      el("span", {}, "Ask again"),
+    );
     const all = request.text ? [copyButton("Copy", () => withSources(request)), again] : [again];
     this.actions.replaceChildren(...all, el("span", { class: "facts" }, facts(request)));
   }
@@ -141,7 +173,10 @@ function claimOf(cite) {
 }
 
 function withSources({ text, sources }) {
-  const list = (sources ?? []).map(({ number, passage }) => `[${number}] ${passage.title || passage.document_id}${passage.source ? ` (${passage.source})` : ""}`);
+  const list = (sources ?? []).map(
+    ({ number, passage }) =>
+      `[${number}] ${passage.title || passage.document_id}${passage.source ? ` (${passage.source})` : ""}`,
+  );
   return list.length ? `${text}\n\n${list.join("\n")}` : text;
 }
 
@@ -151,6 +186,7 @@ function facts({ facts: known }) {
 }
 
 function ending({ phase, problem, sources }) {
-  if (phase === "answered") return `The answer is complete${sources?.length ? `, with ${sources.length} sources` : ""}.`;
+  if (phase === "answered")
+    return `The answer is complete${sources?.length ? `, with ${sources.length} sources` : ""}.`;
   return phase === "stopped" ? "Stopped." : `There is no answer. ${problem.message}`;
 }

@@ -4,7 +4,12 @@ import { announce } from "./announce.js";
 import { $, el, icon } from "./dom.js";
 
 const KIB = 1024;
-const size = (bytes) => (bytes < KIB ? `${bytes} B` : bytes < KIB * KIB ? `${Math.round(bytes / KIB)} KB` : `${(bytes / KIB / KIB).toFixed(1)} MB`);
+const size = (bytes) =>
+  bytes < KIB
+    ? `${bytes} B`
+    : bytes < KIB * KIB
+      ? `${Math.round(bytes / KIB)} KB`
+      : `${(bytes / KIB / KIB).toFixed(1)} MB`;
 
 function words({ state, sent, message }) {
   if (state === "waiting") return "waits";
@@ -45,16 +50,33 @@ export class UploadList {
       row.update();
       return row.element;
     });
-    if (rows.length !== list.children.length || rows.some((row, place) => row !== list.children[place])) list.replaceChildren(...rows);
+    if (rows.length !== list.children.length || rows.some((row, place) => row !== list.children[place]))
+      list.replaceChildren(...rows);
   }
 
   #row(upload) {
     const state = el("span", { class: "upload-state" });
     const bar = el("progress", { max: 1, "aria-label": `Sending ${upload.name}` });
-    const again = el("button", { type: "button", class: "quiet-button", onclick: () => this.on.retry(upload) }, "Try again");
+    const again = el(
+      "button",
+      { type: "button", class: "quiet-button", onclick: () => this.on.retry(upload) },
+      "Try again",
+    );
     const hide = el("button", { type: "button", class: "icon-button" }, icon("close"));
-    hide.addEventListener("click", () => (upload.state === "searchable" || upload.state === "reading" ? this.hide(upload) : this.on.remove(upload)));
-    const element = el("li", { class: "upload" }, icon("page"), el("span", { class: "upload-name" }, upload.name), el("span", { class: "upload-size" }, size(upload.size)), state, again, hide, bar);
+    hide.addEventListener("click", () =>
+      upload.state === "searchable" || upload.state === "reading" ? this.hide(upload) : this.on.remove(upload),
+    );
+    const element = el(
+      "li",
+      { class: "upload" },
+      icon("page"),
+      el("span", { class: "upload-name" }, upload.name),
+      el("span", { class: "upload-size" }, size(upload.size)),
+      state,
+      again,
+      hide,
+      bar,
+    );
     const update = () => {
       element.dataset.state = upload.state;
       if (state.textContent !== words(upload)) state.textContent = words(upload);
@@ -62,15 +84,37 @@ export class UploadList {
       if (upload.state === "sending" && upload.sent < 1) bar.value = upload.sent;
       else bar.removeAttribute("value");
       again.hidden = upload.state !== "failed" || !upload.file || upload.id;
-      hide.setAttribute("aria-label", `${upload.state === "sending" || upload.state === "waiting" ? "Cancel" : "Hide"} ${upload.name}`);
+      hide.setAttribute(
+        "aria-label",
+        `${upload.state === "sending" || upload.state === "waiting" ? "Cancel" : "Hide"} ${upload.name}`,
+      );
     };
     return { element, update };
   }
 
   #side(upload) {
     const state = el("span", { class: "side-state" });
-    const remove = el("button", { type: "button", class: "icon-button", "aria-label": `Remove ${upload.name} from what is searched`, onclick: () => this.on.remove(upload) }, icon("remove"));
-    const element = el("li", {}, el("span", { class: "side-document" }, el("span", { class: "side-name", title: upload.name }, upload.name), state), remove);
+    const remove = el(
+      "button",
+      {
+        type: "button",
+        class: "icon-button",
+        "aria-label": `Remove ${upload.name} from what is searched`,
+        onclick: () => this.on.remove(upload),
+      },
+      icon("remove"),
+    );
+    const element = el(
+      "li",
+      {},
+      el(
+        "span",
+        { class: "side-document" },
+        el("span", { class: "side-name", title: upload.name }, upload.name),
+        state,
+      ),
+      remove,
+    );
     const update = () => {
       element.dataset.state = upload.state;
       if (state.textContent !== words(upload)) state.textContent = words(upload);

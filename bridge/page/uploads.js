@@ -22,11 +22,24 @@ export class Uploads {
     this.all = restored();
     for (const upload of this.all) if (upload.state === "reading") this.#watch(upload);
     // What is half sent would be lost.
-    window.addEventListener("beforeunload", (event) => this.all.some(({ state }) => state === "sending" || state === "waiting") && event.preventDefault());
+    window.addEventListener(
+      "beforeunload",
+      (event) => this.all.some(({ state }) => state === "sending" || state === "waiting") && event.preventDefault(),
+    );
   }
 
   add(files) {
-    for (const file of files) this.all.unshift({ key: newId(), file, name: file.name, size: file.size, state: "waiting", sent: 0, message: "", shown: true });
+    for (const file of files)
+      this.all.unshift({
+        key: newId(),
+        file,
+        name: file.name,
+        size: file.size,
+        state: "waiting",
+        sent: 0,
+        message: "",
+        shown: true,
+      });
     this.#next();
   }
 
@@ -100,7 +113,11 @@ export class Uploads {
   }
 
   async #watch(upload) {
-    for (let wait = FIRST_WAIT_MS; upload.state === "reading" && !upload.removed; wait = Math.min(wait * 1.5, LONGEST_WAIT_MS)) {
+    for (
+      let wait = FIRST_WAIT_MS;
+      upload.state === "reading" && !upload.removed;
+      wait = Math.min(wait * 1.5, LONGEST_WAIT_MS)
+    ) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       if (upload.removed) return;
       const { status, body, message } = await call("GET", pathOf(upload));
@@ -114,14 +131,23 @@ export class Uploads {
   }
 
   #read(upload, { status, chunks, failure }) {
-    if (status === "searchable") Object.assign(upload, { state: "searchable", message: chunks ? `${chunks} ${chunks === 1 ? "passage" : "passages"}` : "" });
+    if (status === "searchable")
+      Object.assign(upload, {
+        state: "searchable",
+        message: chunks ? `${chunks} ${chunks === 1 ? "passage" : "passages"}` : "",
+      });
     else if (status === "failed") Object.assign(upload, { state: "failed", message: failure?.message ?? "" });
   }
 
   #tell(upload) {
     const kept = this.all.filter(({ id }) => id).slice(0, MOST);
     try {
-      local.setItem(KEPT, JSON.stringify(kept.map(({ key, id, name, size, state, message }) => ({ key, id, name, size, state, message }))));
+      local.setItem(
+        KEPT,
+        JSON.stringify(
+          kept.map(({ key, id, name, size, state, message }) => ({ key, id, name, size, state, message })),
+        ),
+      );
     } catch {
       // Storage is full: the list ends with the page, the documents do not.
     }
@@ -134,7 +160,11 @@ const pathOf = ({ id }) => `v1/documents/${id.split("/").map(encodeURIComponent)
 
 function restored() {
   try {
-    return JSON.parse(local.getItem(KEPT) ?? "[]").map((kept) => ({ ...kept, sent: 1, shown: kept.state === "reading" }));
+    return JSON.parse(local.getItem(KEPT) ?? "[]").map((kept) => ({
+      ...kept,
+      sent: 1,
+      shown: kept.state === "reading",
+    }));
   } catch {
     return [];
   }

@@ -1,9 +1,11 @@
 // Which words of a passage match: those of the sentence that cites it, and those of the question.
 
 const COMMON = new Set(
-  ("a about all also an and any are as at be been but by can could did do does for from had has have how i if in into is it its may me more most my no not of on " +
+  (
+    "a about all also an and any are as at be been but by can could did do does for from had has have how i if in into is it its may me more most my no not of on " +
     "one only or other our she so some such than that the their them then there these they this those to use used using very was we were what when where which " +
-    "while who why will with would you your").split(" "),
+    "while who why will with would you your"
+  ).split(" "),
 );
 const ENDINGS = ["ations", "ation", "ings", "ing", "ers", "ies", "ed", "er", "es", "ly", "s", "e"];
 const SHORTEST = 3;
