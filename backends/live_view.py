@@ -95,8 +95,8 @@ class LiveView(Protocol):
         """Everything after the entry ID ``after``; ``"0"`` reads from the beginning."""
         ...
 
-    async def last(self, stream: str) -> StoredEntry | None:
-        """The latest entry; None without any."""
+    async def last(self, stream: str, until: str = "") -> StoredEntry | None:
+        """The latest entry, of those up to the entry ID ``until`` if one is given; None without any."""
         ...
 
     def follow(self, stream: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:

@@ -55,10 +55,10 @@ class MemoryLiveView:
         kept = self._streams.get(stream, _Stream())
         return [stored for stored in kept.entries if position(stored.id) > start]
 
-    async def last(self, stream: str) -> StoredEntry | None:
-        self._expire()
-        kept = self._streams.get(stream, _Stream())
-        return kept.entries[-1] if kept.entries else None
+    async def last(self, stream: str, until: str = "") -> StoredEntry | None:
+        end = position(until) if until else None
+        entries = await self.read(stream)
+        return next((stored for stored in reversed(entries) if end is None or position(stored.id) <= end), None)
 
     async def follow(self, stream: str, after: str = "0") -> AsyncGenerator[StoredEntry, None]:
         while not self._closed:

@@ -1,7 +1,7 @@
 """The live view in Redis or Valkey."""
 
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import chain
 from typing import cast
@@ -10,7 +10,7 @@ import orjson
 
 from backends.live_view import Entry, EntryKind, LiveViewSettings, StoredEntry, position
 from backends.redis_calls import calling, connect
-from backends.redis_stream_reader import BLOCK_MS, RawEntry, StreamReader
+from backends.redis_stream_reader import BLOCK_MS, RawEntry, StreamReader, as_it_comes
 from topics.names import Namespace
 
 MAX_CONNECTIONS = 32
@@ -38,6 +38,7 @@ class RedisLiveView:
         self._settings = settings
         self._names = names
         self._client = connect(settings.url, max_connections=MAX_CONNECTIONS, timeout_ms=settings.timeout_ms)
+        as_it_comes(self._client)
         self._append = self._client.register_script(_APPEND)
         self._reader = StreamReader(
             connect(settings.url, max_connections=1, timeout_ms=settings.timeout_ms, block_ms=BLOCK_MS),
@@ -74,9 +75,11 @@ class RedisLiveView:
                 return entries
             after = entries[-1].id
 
-    async def last(self, stream: str) -> StoredEntry | None:
+    async def last(self, stream: str, until: str = "") -> StoredEntry | None:
+        if until:
+            position(until)
         with calling():
-            reply = await self._client.xrevrange(self._entries(stream), count=1)
+            reply = await self._client.xrevrange(self._entries(stream), max=until or "+", count=1)
         page = cast("list[RawEntry]", reply)
         return _stored(*page[0]) if page else None
 
@@ -97,6 +100,7 @@ class RedisLiveView:
         return self._names.of(f"ragline.live.{{{name}}}.marks")
 
 
-def _stored(entry_id: bytes, fields: Mapping[bytes, bytes]) -> StoredEntry:
-    kind = cast("EntryKind", fields[b"kind"].decode())
-    return StoredEntry(entry_id.decode(), Entry(kind, orjson.loads(fields[b"body"])))
+def _stored(entry_id: bytes, fields: Sequence[bytes]) -> StoredEntry:
+    # In the order of _APPEND.
+    _, kind, _, body = fields
+    return StoredEntry(entry_id.decode(), Entry(cast("EntryKind", kind.decode()), orjson.loads(body)))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import structlog
@@ -24,10 +24,17 @@ WAKE_TTL_S = 60
 PAUSE_S = 0.000_02
 LONGEST_PAUSE_S = 0.01
 
-RawEntry: TypeAlias = tuple[bytes, Mapping[bytes, bytes]]
+# The ID, then names and values of the fields in turn, as they were written.
+RawEntry: TypeAlias = tuple[bytes, Sequence[bytes]]
 Reply: TypeAlias = list[tuple[bytes, list[RawEntry]]]
 
 log = structlog.get_logger(__name__)
+
+
+def as_it_comes(client: Redis) -> None:
+    """Leave entries of streams as they come: a dictionary for each takes as long as all else that is done to it."""
+    for command in ("XREAD", "XRANGE", "XREVRANGE"):
+        client.set_response_callback(command, lambda reply, **_: reply)
 
 
 class _Follower:
@@ -65,6 +72,7 @@ class StreamReader:
 
     def __init__(self, reading: Redis, waking: Redis, wake_key: str) -> None:
         self._reading = reading
+        as_it_comes(reading)
         self._waking = waking
         self._wake_key = wake_key
         self._wake_after = "0"
@@ -165,7 +173,7 @@ class StreamReader:
                 reply = await self._reading.xread(streams, count=ENTRIES_PER_READ, block=BLOCK_MS)
         finally:
             self._wake_sent = True
-        return cast("Reply", reply)
+        return cast("Reply", reply or [])
 
     def _go_on(self, reply: Reply) -> None:
         if self._failures:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import orjson
 import psutil
+import uvloop
 
 from bench.bridge_clients import Client, Seen, connect
 from bench.bridge_source import SourceOptions, request_name
@@ -154,4 +155,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

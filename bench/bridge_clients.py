@@ -55,8 +55,7 @@ class Client(asyncio.Protocol):
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # it is TCP
         self.transport = transport
         transport.write(
             f"GET /v1/ws HTTP/1.1\r\nHost: {self._host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -8,6 +8,7 @@ import sys
 import time
 
 import orjson
+import uvloop
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
@@ -78,4 +79,4 @@ async def _write(redis: Redis, keys: list[str], first: int, end: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(SourceOptions.model_validate_json(sys.argv[1])))
+    uvloop.run(run(SourceOptions.model_validate_json(sys.argv[1])))

@@ -157,7 +157,11 @@ class Core:
         """
         stream = stream_of(principal.tenant, request_id)
         request = Followed(request_id)
-        if after != "0":
+        seen = await self.live_view.last(stream, after) if after != "0" else None
+        if seen is not None and seen.id == after and seen.entry.kind == "delta":
+            # What the client has of the answer is known by this: it was not sent what is of an older attempt.
+            request.take(seen)
+        elif after != "0":
             # Read from the beginning: only the whole says which attempt stands and whether the request has ended.
             for stored in await self.live_view.read(stream):
                 message = request.take(stored)

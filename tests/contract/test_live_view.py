@@ -65,6 +65,18 @@ async def test_reads_on_after_an_entry(view: LiveView) -> None:
     assert await view.read("r", rest[-1].id) == []
 
 
+async def test_finds_the_latest_entry(view: LiveView) -> None:
+    assert await view.last("r") is None
+    await view.append("r", [delta(n) for n in range(3)])
+    stored = await view.read("r")
+    assert await view.last("r") == stored[-1]
+    for item in stored:
+        assert await view.last("r", item.id) == item
+    assert await view.last("r", "1-1") is None
+    with pytest.raises(ValueError, match="not an entry ID"):
+        await view.last("r", "x")
+
+
 async def test_knows_nothing_of_other_requests(view: LiveView) -> None:
     await view.append("r", [delta(0)])
     assert await view.read("s") == []
