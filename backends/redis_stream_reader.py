@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import structlog
 from redis.asyncio import Redis
@@ -34,7 +34,11 @@ log = structlog.get_logger(__name__)
 def as_it_comes(client: Redis) -> None:
     """Leave entries of streams as they come: a dictionary for each takes as long as all else that is done to it."""
     for command in ("XREAD", "XRANGE", "XREVRANGE"):
-        client.set_response_callback(command, lambda reply, **_: reply)
+        client.set_response_callback(command, _unchanged)
+
+
+def _unchanged(reply: Any, **_: Any) -> Any:
+    return reply
 
 
 class _Follower:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from backends.kafka import KafkaSettings
 from infra.local import child
 from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
+from infra.local.milvus import milvus_process
 from infra.local.process import Probe, ProcessSpec
 from infra.local.report import Report
 from infra.local.valkey import valkey_process
@@ -59,10 +60,29 @@ async def running_valkey() -> AsyncIterator[str]:
         RuntimeError: it does not start.
     """
     with TemporaryDirectory(prefix="ragline-bench-") as folder:
-        (port,) = _free_ports(1)
+        port = free_port()
         spec = await asyncio.to_thread(valkey_process, Path(folder) / "data", _HOST, port)
-        async with _started(spec, Path(folder) / "log"):
+        async with _started(spec, Path(folder, "log")):
             yield f"redis://{_HOST}:{port}/0"
+
+
+@contextlib.asynccontextmanager
+async def running_milvus() -> AsyncIterator[str]:
+    """An empty Milvus Lite on a free port, for as long as the block runs; gives its address.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        port = free_port()
+        spec = await asyncio.to_thread(milvus_process, Path(folder) / "data", _HOST, port)
+        async with _started(spec, Path(folder, "log")):
+            yield f"http://{_HOST}:{port}"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    return _free_ports(1)[0]
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +100,7 @@ async def _started(spec: ProcessSpec, log: Path) -> AsyncIterator[None]:
         async with asyncio.timeout(_START_TIMEOUT_S):
             while not await _answers(spec.ready):
                 if process.returncode is not None:
-                    ending = log.read_text(errors="replace")[-2000:]
+                    ending = (await asyncio.to_thread(log.read_text, errors="replace"))[-2000:]
                     raise RuntimeError(f"{spec.name} ended with status {process.returncode}: {ending}")
                 await asyncio.sleep(_LOOK_S)
         yield

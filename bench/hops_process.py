@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,11 +90,14 @@ async def peer_process(peer: Peer, *arguments: str) -> AsyncIterator[Subject]:
 
 @contextlib.asynccontextmanager
 async def child_process(
-    argv: Sequence[str], output: int = asyncio.subprocess.PIPE, folder: Path = ROOT
+    argv: Sequence[str],
+    output: int = asyncio.subprocess.PIPE,
+    folder: Path = ROOT,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process with piped input and output, killed at the end of the block if it runs then."""
     process = await asyncio.create_subprocess_exec(
-        *child.command(argv), stdin=asyncio.subprocess.PIPE, stdout=output, cwd=folder
+        *child.command(argv), stdin=asyncio.subprocess.PIPE, stdout=output, cwd=folder, env=env
     )
     try:
         yield process

@@ -1,0 +1,56 @@
+"""What the processes of the benchmark of first tokens are told, and the prompts."""
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.hops_options import Guarantee
+from schemas.events import PromptBuilt
+from schemas.examples import EXAMPLE_BY_TYPE
+from schemas.values import ChatMessage, Sampling
+
+TENANT = "default"
+# Some 200 tokens, as much as a question with two passages.
+_PASSAGE = (
+    "A generator is a function that contains a yield expression. When it is called, it returns an iterator known as a "
+    "generator iterator, and its body does not run. Each time the next value is wanted, the body runs up to the next "
+    "yield expression, where its state is kept: the local variables, the place in the text, and the pending work."
+)
+
+
+class ChildOptions(BaseModel):
+    """Addresses, and how the engine and the workers run. ``engine`` echo makes a quick trial without a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str
+    redis_url: str
+    milvus_uri: str = ""
+    namespace: str
+    engine: str
+    engine_path: str = ""
+    max_num_seqs: int = 32
+    guarantee: Guarantee = "at_least_once"
+    stages: tuple[str, ...] = ()
+
+
+class Direct(BaseModel):
+    """One order to the engine's process: generate ``count`` answers, ``concurrent`` at a time, without the pipeline."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    count: int
+    concurrent: int
+    max_tokens: int
+
+
+def prompt(label: str, number: int, max_tokens: int) -> PromptBuilt:
+    """A prompt that begins as no other does: what the engine has computed for one is of no use to the next."""
+    example = EXAMPLE_BY_TYPE[PromptBuilt.TYPE]
+    assert isinstance(example, PromptBuilt)  # noqa: S101 - by its type
+    messages = (
+        ChatMessage(role="system", content=f"{number:05d} {label}. Answer from the passages."),
+        ChatMessage(role="user", content=f"{_PASSAGE} {_PASSAGE} What does a yield expression do?"),
+    )
+    query = example.query.model_copy(update={"request_id": f"{label}-{number}", "tenant": TENANT, "deadline_at": None})
+    sampling = Sampling(max_tokens=max_tokens, temperature=0)
+    return example.model_copy(update={"query": query, "messages": messages, "sampling": sampling, "sources": ()})
