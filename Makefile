@@ -7,7 +7,8 @@ export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
 .DEFAULT_GOAL = help
-.PHONY: help env setup demo test test-fast lint browser faults faults-short faults-mutants bench-hops lock clean
+.PHONY: help env setup demo test test-fast lint browser faults faults-short faults-mutants bench-hops \
+	bench-ttft bench-bridge lock clean
 .NOTPARALLEL:
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo 'make faults     kill workers and brokers while 10,000 requests run, and account for each (docs/faults.md)'
 	@echo 'make faults-short   the same, in about four minutes; faults-mutants: planted defects, which must be found'
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
+	@echo 'make bench-ttft what the pipeline adds to the first token, a quarter of an hour; bench-bridge: 5,500 websockets'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -60,6 +62,12 @@ faults-mutants: env
 bench-hops: setup
 	@$(PYTHON) -m infra.setup peers
 	@$(BIN)/python -m bench.hops
+
+bench-ttft: setup
+	@$(BIN)/python -m bench.ttft
+
+bench-bridge: setup
+	@$(BIN)/python -m bench.bridge
 
 lock:
 	@$(PYTHON) -m infra.setup lock

@@ -37,8 +37,8 @@ def as_it_comes(client: Redis) -> None:
         client.set_response_callback(command, _unchanged)
 
 
-def _unchanged(reply: Any, **_: Any) -> Any:
-    return reply
+def _unchanged(response: Any, **kwargs: Any) -> Any:  # noqa: ARG001 - redis-py's signature
+    return response
 
 
 class _Follower:
