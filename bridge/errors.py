@@ -7,12 +7,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from backends.errors import BackendUnavailableError
 from bridge.messages import ErrorBody, ErrorDetail
 from bridge.protocol import sentence
 
 RETRY_AFTER_S = 2
+_METHOD_NOT_ALLOWED = 405
 _CODES = {404: "not_found", 405: "method_not_allowed", 408: "too_slow", 413: "too_large"}
 
 log = structlog.get_logger(__name__)
@@ -102,6 +104,17 @@ def response_to(error: BridgeError) -> JSONResponse:
     return error_response(error.status, error.code, str(error), error.headers)
 
 
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """The methods that the request's path knows."""
+    routes = (route for route in app.routes if isinstance(route, Route))
+    return {
+        method
+        for route in routes
+        if route.methods and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods
+    }
+
+
 def install(app: FastAPI) -> None:
     """Give every error of ``app`` the common body."""
 
@@ -116,9 +129,13 @@ def install(app: FastAPI) -> None:
         return error_response(422, "invalid_message", sentence(where, first["msg"]))
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
         code = _CODES.get(error.status_code, "bad_request")
-        return error_response(error.status_code, code, str(error.detail), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == _METHOD_NOT_ALLOWED:
+            # Starlette names the methods of the first route with this path; there may be others.
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return error_response(error.status_code, code, str(error.detail), headers)
 
     @app.exception_handler(BridgeError)
     async def told(_: Request, error: BridgeError) -> JSONResponse:

@@ -24,6 +24,7 @@ _IdempotencyKey = Annotated[
     Header(min_length=1, max_length=255, description="The same question with the same key is asked once."),
 ]
 _Id = Annotated[RequestId, Path()]
+_BEGINNING = "0"
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, object]]:
@@ -63,7 +64,7 @@ def query_routes() -> APIRouter:
         response_class=Response,
         responses=_errors(404)
         | {
-            200: {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {"description": "Events.", "content": {"text/event-stream": {}}},
             204: {"description": "Everything has been sent before: do not connect again."},
         },
     )
@@ -71,12 +72,13 @@ def query_routes() -> APIRouter:
         request: Request,
         principal: Asker,
         request_id: _Id,
-        last_event_id: Annotated[EntryId | None, Header(description="Go on after this event.")] = None,
-        after: Annotated[EntryId, Query(description="The same, for clients that cannot set headers.")] = "0",
+        last_event_id: Annotated[EntryId, Header(description="Go on after this event.")] = _BEGINNING,
+        after: Annotated[EntryId, Query(description="The same, for clients that cannot set headers.")] = _BEGINNING,
     ) -> Response:
         """Server-sent events: the messages of the websocket, each named by its kind. After `terminal` it ends."""
         core = _core(request)
-        events = await events_after(core, principal, request_id, last_event_id or after)
+        seen = after if last_event_id == _BEGINNING else last_event_id
+        events = await events_after(core, principal, request_id, seen)
         if events is None:
             return Response(status_code=204)
         return EventStream(events, headers={"Cache-Control": "no-store"})

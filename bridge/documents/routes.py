@@ -32,6 +32,10 @@ from schemas.values import Count
 _MAX_TITLE_CHARS = 300
 _RETRY_AFTER_S = 5
 
+_LINKS = {
+    name: {"operationId": name, "parameters": {"document_id": "$response.body#/document_id"}}
+    for name in ("see_document", "withdraw_document")
+}
 _Id = Annotated[
     str,
     Path(
@@ -59,7 +63,7 @@ def document_routes() -> APIRouter:
         status_code=202,
         summary="Upload a document",
         response_model=UploadedBody,
-        responses=_errors(400, 408, 413, 415),
+        responses=_errors(400, 408, 413, 415) | {202: {"links": _LINKS}},
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def upload(request: Request, principal: Ingester) -> UploadedBody | Response:
@@ -73,14 +77,25 @@ def document_routes() -> APIRouter:
                 return Response(status_code=CLIENT_LEFT)
         return await _submit(core, principal, uploaded, converted)
 
-    @router.get("/{document_id:path}", summary="See what has become of a document", responses=_errors(404))
+    @router.get(
+        "/{document_id:path}",
+        operation_id="see_document",
+        summary="See what has become of a document",
+        responses=_errors(404),
+    )
     async def see_document(request: Request, principal: Ingester, document_id: _Id) -> DocumentBody:
         """Whether it is searchable yet."""
         core: Core = request.app.state.core
         await core.allow(principal)
         return await _find(core, principal, document_id)
 
-    @router.delete("/{document_id:path}", status_code=202, summary="Take a document away", responses=_errors(404))
+    @router.delete(
+        "/{document_id:path}",
+        operation_id="withdraw_document",
+        status_code=202,
+        summary="Take a document away",
+        responses=_errors(404),
+    )
     async def withdraw(request: Request, principal: Ingester, document_id: _Id) -> DocumentBody:
         """It is found no more once `GET` answers 404."""
         core: Core = request.app.state.core

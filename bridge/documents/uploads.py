@@ -16,6 +16,7 @@ from bridge.errors import BridgeError
 
 _MAX_FIELD_BYTES = 4_096
 _MAX_TITLE_CHARS = 300
+_FIELDS = {"file", "title"}
 _MULTIPART = "multipart/form-data"
 
 # FastAPI reads a declared form before it asks who sends it.
@@ -26,6 +27,7 @@ REQUEST_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
+                "additionalProperties": False,
                 "properties": {
                     "file": {
                         "type": "string",
@@ -86,11 +88,14 @@ async def received(request: Request) -> AsyncIterator[Upload]:
     """
     if not request.headers.get("content-type", "").lower().startswith(_MULTIPART):
         raise UnsupportedFileError(f"Send the file as {_MULTIPART}, in the field file.")
-    async with request.form(max_files=1, max_fields=2, max_part_size=_MAX_FIELD_BYTES) as form:
+    async with request.form(max_files=1, max_fields=8, max_part_size=_MAX_FIELD_BYTES) as form:
         yield _upload(form)
 
 
 def _upload(form: FormData) -> Upload:
+    if unknown := form.keys() - _FIELDS:
+        name = min(unknown)[:50]
+        raise UnreadableFileError(f"The form has the fields file and title, and none named {name!r}.")
     file, title = form.get("file"), form.get("title", "")
     if not isinstance(file, UploadFile):
         raise UnreadableFileError("The form needs one file, in the field file.")

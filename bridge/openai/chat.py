@@ -66,7 +66,7 @@ def chat_routes() -> APIRouter:
         | {
             200: {
                 "description": "The answer; with `stream`, server-sent events of pieces and `[DONE]`.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {}},
             }
         },
     )

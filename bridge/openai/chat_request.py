@@ -5,21 +5,23 @@ Source: OpenAI API reference, "Create chat completion".
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from bridge.messages import MAX_STOPS, Name, Question, Stop
-from bridge.openai.content import MAX_MESSAGES, JsonSchema, Lenient, Message, response_format, split
+from bridge.openai.content import MAX_MESSAGES, JsonSchema, Lenient, Message, Whole, example, response_format, split
 from bridge.openai.errors import OpenAIError
 from schemas.values import MAX_INTEGER, Lane
 
-Tokens: TypeAlias = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
+EXAMPLE_MODEL = "SmolLM2-135M-Instruct"
+
+Tokens: TypeAlias = Annotated[Whole, Field(gt=0, le=MAX_INTEGER)]
 StopText: TypeAlias = Annotated[Stop, Field(min_length=1)]
 
 
 class RaglineOptions(Lenient):
     """What OpenAI's API has no word for; the same as in `POST /v1/queries`."""
 
-    top_k: Annotated[int, Field(gt=0, le=100)] | None = None
+    top_k: Annotated[Whole, Field(gt=0, le=100)] | None = None
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
     template: Name | None = None
     lane: Lane | None = None
@@ -57,6 +59,12 @@ class ChatRequest(SamplingFields):
     Tools may be offered, for a model need not call any; but none is called, so none may be required.
     """
 
+    model_config = example(
+        model=EXAMPLE_MODEL,
+        messages=[{"role": "user", "content": "What does the yield expression do?"}],
+        max_tokens=100,
+    )
+
     model: Annotated[str, Field(min_length=1, max_length=200)]
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool | None = None
@@ -64,11 +72,18 @@ class ChatRequest(SamplingFields):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
-    seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
+    seed: Annotated[Whole, Field(ge=0, le=MAX_INTEGER)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=1)] | None = None
+    logprobs: bool | None = None
     tool_choice: Literal["none", "auto"] | None = None
     response_format: ChatResponseFormat | None = None
+
+    @field_validator("logprobs")
+    @classmethod
+    def _without_logprobs(cls, asked: bool | None) -> bool | None:  # noqa: FBT001 - as validators are called
+        if asked:
+            raise ValueError("the probabilities of tokens are not told here")
+        return asked
 
     def question(self) -> Question:
         """What is asked of the pipeline.

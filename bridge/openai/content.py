@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from bridge.openai.errors import OpenAIError
 from schemas.values import ChatMessage, ResponseFormat
@@ -11,6 +11,13 @@ from schemas.values import ChatMessage, ResponseFormat
 MAX_MESSAGES = 2_000
 MAX_TEXT_CHARS = 500_000
 
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 3.0 is an integer there."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 
 
@@ -18,6 +25,11 @@ class Lenient(BaseModel):
     """Base of what OpenAI's clients send: fields that the pipeline has no use for are left alone."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+def example(**fields: JsonValue) -> ConfigDict:
+    """The configuration of a request with an example of it."""
+    return ConfigDict(extra="ignore", frozen=True, strict=True, json_schema_extra={"examples": [fields]})
 
 
 class TextPart(Lenient):

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from bridge.errors import RETRY_AFTER_S, BridgeError
+from bridge.messages import ErrorBody
 from bridge.protocol import sentence
 from bridge.summary import Failure
 from schemas.values import Value
@@ -23,6 +24,7 @@ from schemas.values import Value
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 _SERVER_ERROR = 500
+_BEFORE_ROUTES = {403, 408, 413}
 
 # What the stages say of a request that its author can mend, as a status and OpenAI's code.
 _FAILURES = {
@@ -165,5 +167,11 @@ class OpenAIRoute(APIRoute):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Errors that any route may answer, and ``statuses``, as the OpenAPI document shows them."""
-    return {status: {"model": OpenAIErrorBody} for status in (400, 401, 403, 429, 503, *statuses)}
+    """Errors that any route may answer, and ``statuses``, as the OpenAPI document shows them.
+
+    What is refused before there is a route (a foreign origin, a body too large or too slow) has the common body.
+    """
+    return {
+        status: {"model": OpenAIErrorBody | ErrorBody if status in _BEFORE_ROUTES else OpenAIErrorBody}
+        for status in (400, 401, 403, 429, 503, *statuses)
+    }

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, JsonValue, model_validator
 
 from bridge.messages import Question
-from bridge.openai.chat_request import SamplingFields, Tokens, ask
-from bridge.openai.content import MAX_MESSAGES, Lenient, Message, Text, response_format, split
+from bridge.openai.chat_request import EXAMPLE_MODEL, SamplingFields, Tokens, ask
+from bridge.openai.content import MAX_MESSAGES, Lenient, Message, Text, example, response_format, split
 from schemas.values import ChatMessage, Value
 from workers.conversation import latest
 
@@ -39,6 +39,8 @@ class ResponseRequest(SamplingFields):
 
     Instructions hold for this response alone. One that is not stored (``store`` false) cannot be had again.
     """
+
+    model_config = example(model=EXAMPLE_MODEL, input="What does the yield expression do?", max_output_tokens=100)
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     input: Text | Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]

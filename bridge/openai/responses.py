@@ -40,8 +40,12 @@ _CANCEL_WAIT_S = 3.0
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The response; with `stream`, server-sent events, each with its `sequence_number`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
+}
+_LINKS = {
+    name: {"operationId": name, "parameters": {"response_id": "$response.body#/id"}}
+    for name in ("see_response", "cancel_response")
 }
 _Id = Annotated[str, Path(min_length=1, max_length=200)]
 
@@ -54,7 +58,7 @@ def response_routes() -> APIRouter:
         "",
         summary="Ask for a response",
         response_model=ResponseObject,
-        responses=documented(404, 408, 413, 422) | _STREAM,
+        responses=documented(404, 408, 413, 422) | {200: {**_STREAM[200], "links": _LINKS}},
     )
     async def respond(
         request: Request,
@@ -78,6 +82,7 @@ def response_routes() -> APIRouter:
 
     @router.get(
         "/{response_id}",
+        operation_id="see_response",
         summary="See what has become of a response",
         response_model=ResponseObject,
         responses=documented(404, 422) | _STREAM,
@@ -100,7 +105,12 @@ def response_routes() -> APIRouter:
         await desk.require_events(request_id)
         return _streamed(desk.stream(request_id, asked, after=-1 if starting_after is None else starting_after))
 
-    @router.post("/{response_id}/cancel", summary="Cancel a response", responses=documented(404, 422))
+    @router.post(
+        "/{response_id}/cancel",
+        operation_id="cancel_response",
+        summary="Cancel a response",
+        responses=documented(404, 422),
+    )
     async def cancel_response(request: Request, principal: Asker, response_id: _Id) -> ResponseObject:
         """It ends as cancelled, unless it has ended already; this is how it stands a moment after."""
         desk = _Desk(request.app.state.core, principal)
