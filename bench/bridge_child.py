@@ -17,7 +17,7 @@ from bridge.access import Access
 from bridge.answers import MemoryAnswers
 from bridge.core import Core
 from bridge.publisher import MemoryPublisher
-from bridge.server import BridgeServer
+from bridge.server import BridgeServer, collect_seldom
 from bridge.settings import BridgeSettings, LimitSettings
 from topics.names import Namespace
 from workers.runtime import logs
@@ -33,6 +33,7 @@ async def run(url: str) -> None:
     settings = BridgeSettings(port=0, limits=_LIMITS)
     core = Core(settings, Access(None, None, "default"), MemoryPublisher(), live_view, MemoryAnswers(), tally)
     server = BridgeServer(core)
+    collect_seldom()
     lines = await standard_input()
     serving = asyncio.create_task(server.serve())
     await server.ready.wait()
