@@ -62,8 +62,10 @@ async def measure(plan: Plan, cut_share: float, prefix: str = "") -> dict[str, f
             cpu_before = _cpu_s(process)
             inputs.write(b"go\n")
             late_s = orjson.loads(await outputs.readline())["late_s"]
-            async with asyncio.timeout(_END_TIMEOUT_S):
-                cuts = sum(await asyncio.gather(*following))
+            _, late = await asyncio.wait(following, timeout=_END_TIMEOUT_S)
+            if late:
+                raise RuntimeError(f"{len(late)} requests did not end within {_END_TIMEOUT_S} s of their last token")
+            cuts = sum(task.result() for task in following)
         for client in idle:
             client.cut()
         lags = [lag for each in seen for lag in each.lags_ms]

@@ -73,7 +73,11 @@ class Client(asyncio.Protocol):
         while (frame := self._frame()) is not None:
             opcode, payload = frame
             if opcode == _TEXT:
-                self._seen.take(orjson.loads(payload))
+                message = orjson.loads(payload)
+                self._seen.take(message)
+                if message["kind"] == "error":
+                    # Not followed any longer: come again.
+                    self.transport.close()
             elif opcode == _PING:
                 self._send(_PONG, payload)
             elif opcode == _CLOSE:
