@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -231,13 +231,21 @@ class Core:
 
         Raises:
             NotFoundError: the tenant has no such request.
+            OverloadedError: it is not known yet whether the request is this tenant's.
             BackendUnavailableError: Kafka or the live view does not answer.
         """
         await self.allow(principal)
-        last = await self.live_view.last(stream_of(principal.tenant, request_id))
+        stream = stream_of(principal.tenant, request_id)
+        last = await self.live_view.last(stream)
         if last is None and await self.ending(principal, request_id) is None:
             raise NotFoundError(f"Request {request_id} is not known here, or no longer.")
         if last is not None and last.entry.kind != "terminal":
+            if not self.access.is_open and not is_of_tenant(await self.live_view.read(stream)):
+                raise OverloadedError(
+                    "The pipeline has not begun with this request: cancel it again in a moment.",
+                    code="unavailable",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
             event = CancellationRequested(request_id=request_id, reason=reason)
             await self.publisher.publish(request_id, event, tenant=principal.tenant)
 
@@ -257,6 +265,7 @@ class Core:
         finally:
             self._publishing -= 1
         progress = {"stage": BRIDGE, "started_ms": started_ms, "finished_ms": _now_ms(), "attempt": 1}
+        progress["chosen"] = question.id is not None
         try:
             stream = stream_of(principal.tenant, request_id)
             await self.live_view.append(stream, [Entry("progress", progress)], once=BRIDGE)
@@ -267,6 +276,20 @@ class Core:
         if await self.live_view.last(stream_of(principal.tenant, request_id)) is not None:
             return True
         return await self.answers.find(principal.tenant, request_id) is not None
+
+
+def is_of_tenant(entries: Sequence[StoredEntry]) -> bool:
+    """Whether the request in the tenant's stream is the one that the pipeline knows by this ID.
+
+    A cancellation goes by the request ID alone, and of an ID that the client has chosen the request may be another
+    tenant's: only what a stage says in this tenant's stream shows that it is not.
+    """
+    return any(
+        stored.entry.kind != "progress"
+        or stored.entry.body.get("stage") != BRIDGE
+        or stored.entry.body.get("chosen") is False
+        for stored in entries
+    )
 
 
 def _terminal_entry(message: TerminalReached) -> Entry:

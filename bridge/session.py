@@ -56,7 +56,8 @@ class Session:
         self._principal = principal
         self._settings = settings = core.settings
         self._metrics = core.metrics
-        self._connection = Connection(settings.max_requests_per_socket, lambda: str(uuid7()))
+        self._connection = Connection(settings.max_requests_per_socket, self._new_request_id)
+        self._made: set[str] = set()
         self._outbox = Outbox(settings.send_queue, settings.send_queue_bytes)
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -139,6 +140,9 @@ class Session:
     async def _ask(self, request_id: str, message: Ask) -> None:
         started = time.monotonic()
         traceparent = message.traceparent or traceparent_or_none(self._socket.headers.get("traceparent"))
+        if request_id in self._made:
+            self._made.remove(request_id)
+            message = message.model_copy(update={"id": None})
         await self._core.ask(self._principal, message, request_id=request_id, traceparent=traceparent, via="websocket")
         await self._put(Accepted(request_id=request_id))
         await self._follow(request_id, "0", started)
@@ -167,6 +171,11 @@ class Session:
                 if started is not None and isinstance(message, Delta):
                     self._metrics.first_delta.observe(time.monotonic() - started)
                     started = None
+
+    def _new_request_id(self) -> str:
+        request_id = str(uuid7())
+        self._made.add(request_id)
+        return request_id
 
     # --- what the client gets -----------------------------------------------------------------------------
 

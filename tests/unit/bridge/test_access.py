@@ -16,7 +16,7 @@ from bridge.access import SUBPROTOCOL
 from bridge.errors import OverloadedError, UnauthorizedError
 from bridge.settings import AccessSettings, BridgeSettings, JwtSettings
 from bridge.tokens import JwtTokens
-from tests.fixtures.bridges import Bridge, delta, hear, hear_until, running_bridge, say, terminal
+from tests.fixtures.bridges import Bridge, delta, hear, hear_until, progress, running_bridge, say, terminal
 from tests.fixtures.keys import AUDIENCE, ISSUER, HeldKeys, Issuer, bearer
 
 REQUIRED = AccessSettings(required=True)
@@ -120,6 +120,31 @@ async def test_a_request_of_another_tenant_is_not_found(guarded: Bridge, keys: H
             assert (await hear(socket))["code"] == "unknown_request"
     async with guarded.http(headers=bearer(keys.make("a"))) as http:
         assert (await http.get("/v1/queries/r")).json()["answer"] == "secret"
+
+
+async def test_a_request_of_another_tenant_is_not_cancelled_by_asking_with_its_id(
+    guarded: Bridge, keys: HeldKeys
+) -> None:
+    async with guarded.http(headers=bearer(keys.make("b"))) as http:
+        assert (await http.post("/v1/queries", json={"question": "q", "id": "r"})).status_code == 202
+        await guarded.published()
+        refused = await http.delete("/v1/queries/r")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        assert refused.headers["retry-after"]
+        assert guarded.publisher.published.empty()
+        # What the stages say of it is shown in the stream of whose it is.
+        await guarded.show("r", progress("query"), tenant="b")
+        assert (await http.delete("/v1/queries/r")).status_code == 202
+        assert (await guarded.published()).key == "r"
+        # What the bridge has named itself is nobody else's.
+        mine = (await http.post("/v1/queries", json={"question": "q"})).json()["request_id"]
+        assert (await http.delete(f"/v1/queries/{mine}")).status_code == 202
+    async with guarded.connect(additional_headers=bearer(keys.make("b"))) as socket:
+        await say(socket, kind="ask", question="q")
+        mine = (await hear(socket))["request_id"]
+        await hear_until(socket, "progress")
+        await say(socket, kind="cancel", request_id=mine)
+        assert (await hear(socket))["kind"] == "cancelling"
 
 
 async def test_revoking_a_key_ends_what_it_opened(guarded: Bridge, keys: HeldKeys) -> None:
