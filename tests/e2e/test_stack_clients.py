@@ -8,12 +8,18 @@ import httpx
 import openai
 import orjson
 import pytest
+import pytest_asyncio
 from openai.types.chat import ChatCompletionChunk
 
 from tests.fixtures.pipeline import eventually
 from tests.fixtures.stack import Stack
 
-pytestmark = [pytest.mark.servers, pytest.mark.models, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.models,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(600),
+]
 
 DEADLINE_S = 240
 NOTE = (
@@ -23,22 +29,22 @@ NOTE = (
 QUESTION = "When does the ferry to Nettle Island leave?"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
     address = f"http://127.0.0.1:{stack.settings.bridge.port}"
     async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=DEADLINE_S) as client:
         yield client
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(http: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
     async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as transport:
         yield openai.AsyncOpenAI(base_url=f"{http.base_url}/v1/", api_key="any", http_client=transport, max_retries=0)
 
 
-@pytest.fixture
-async def note(http: httpx.AsyncClient) -> AsyncIterator[str]:
-    """A document that is searchable, and taken away afterwards."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def note(http: httpx.AsyncClient) -> str:
+    """A document that is searchable."""
     page = f"<html><head><title>Ferries</title></head><body><h1>Ferries</h1><p>{NOTE}</p></body></html>"
     uploaded = await http.post("/v1/documents", files={"file": ("ferries.html", page, "text/html")})
     assert uploaded.status_code == 202, uploaded.text
@@ -48,13 +54,8 @@ async def note(http: httpx.AsyncClient) -> AsyncIterator[str]:
     async def is_searchable() -> bool:
         return bool((await http.get(path)).json().get("status") == "searchable")
 
-    async def is_gone() -> bool:
-        return (await http.get(path)).status_code == 404
-
     await eventually(is_searchable, DEADLINE_S)
-    yield document_id
-    assert (await http.delete(path)).status_code == 202
-    await eventually(is_gone, DEADLINE_S)
+    return document_id
 
 
 async def model_of(client: openai.AsyncOpenAI) -> str:
@@ -65,9 +66,7 @@ def cited(answer: Any) -> set[str]:
     return {source["passage"]["document_id"] for source in answer.sources}
 
 
-async def test_an_upload_is_cited_in_a_chat_until_it_is_taken_away(
-    client: openai.AsyncOpenAI, http: httpx.AsyncClient, note: str
-) -> None:
+async def test_an_upload_is_cited_in_a_chat(client: openai.AsyncOpenAI, note: str) -> None:
     model = await model_of(client)
     asked: dict[str, Any] = {
         "model": model,
@@ -92,14 +91,6 @@ async def test_an_upload_is_cited_in_a_chat_until_it_is_taken_away(
     assert text == answer.choices[0].message.content
     assert len(chunks) > 5
     assert chunks[-1].usage == answer.usage
-    path = f"/v1/documents/{note}"
-    assert (await http.delete(path)).status_code == 202
-
-    async def is_gone() -> bool:
-        return (await http.get(path)).status_code == 404
-
-    await eventually(is_gone, DEADLINE_S)
-    assert note not in cited(await client.chat.completions.create(**asked))
 
 
 async def test_a_response_in_the_background_is_come_back_to_and_gone_on_from(
@@ -182,3 +173,20 @@ async def test_a_client_that_leaves_a_chat_stops_the_engine(
         return ended.get(request_id) == "ragline.request.cancelled.v1"
 
     await eventually(is_cancelled, DEADLINE_S)
+
+
+async def test_what_is_taken_away_is_cited_no_more(
+    client: openai.AsyncOpenAI, http: httpx.AsyncClient, note: str
+) -> None:
+    path = f"/v1/documents/{note}"
+    assert (await http.delete(path)).status_code == 202
+
+    async def is_gone() -> bool:
+        return (await http.get(path)).status_code == 404
+
+    await eventually(is_gone, DEADLINE_S)
+    messages = [{"role": "user", "content": QUESTION}]
+    answer: Any = await client.chat.completions.create(
+        model=await model_of(client), messages=messages, max_tokens=5, temperature=0
+    )
+    assert note not in cited(answer)
