@@ -68,6 +68,8 @@ class Converter:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            # And nothing of our environment, which may hold secrets.
+            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
         )
         try:
             async with asyncio.timeout(settings.timeout_s):

@@ -33,10 +33,8 @@ def require_room(core: Core) -> None:
         raise OverloadedError("This bridge has as many streams as it takes.", retry_after_s=RETRY_AFTER_S)
 
 
-async def messages(
-    core: Core, principal: Principal, request_id: str, *, ping_s: float = PING_S
-) -> AsyncGenerator[Message | None, None]:
-    """What happens to a request, from its beginning to its end; None whenever nothing has for ``ping_s`` seconds.
+async def messages(core: Core, principal: Principal, request_id: str) -> AsyncGenerator[Message | None, None]:
+    """What happens to a request, from its beginning to its end; None whenever nothing has for a while.
 
     Raises:
         OverloadedError: the bridge is about to stop.
@@ -56,7 +54,7 @@ async def messages(
             try:
                 while True:
                     done, _ = await asyncio.wait(
-                        {following, *stops}, timeout=ping_s, return_when=asyncio.FIRST_COMPLETED
+                        {following, *stops}, timeout=PING_S, return_when=asyncio.FIRST_COMPLETED
                     )
                     for stop in done & stops.keys():
                         raise stops[stop]

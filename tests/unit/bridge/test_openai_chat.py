@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from backends.live_view import Entry
+from bridge.openai import streams
 from schemas.events import CancellationRequested, QueryAsked
 from tests.fixtures.bridges import DEADLINE_S, Bridge, delta, running_bridge, terminal
 from tests.fixtures.keys import HeldKeys
@@ -20,6 +21,7 @@ from tests.fixtures.small_pipeline import MODELS, SmallPipeline, small_pipeline
 
 HELLO = [{"role": "user", "content": "Why is the sky blue?"}]
 URL = "/v1/chat/completions"
+STREAM = {"model": "small", "messages": HELLO, "stream": True}
 
 
 @pytest.fixture
@@ -264,6 +266,23 @@ async def streaming(bridge: Bridge) -> AsyncIterator[tuple[Any, str]]:
         published = await bridge.published()
         await bridge.show(published.key, delta(0, "It is "), delta(1, "blue"))
         yield await asking, published.key
+
+
+async def test_a_stream_opens_though_there_is_nothing_to_say_yet(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PING_S", 0.05)
+    bridge.core.models = MODELS
+    async with bridge.http() as http, http.stream("POST", URL, json=STREAM) as response:
+        lines = response.aiter_lines()
+        assert '"role":"assistant"' in await anext(lines)
+        assert await anext(lines) == ""
+        assert (await anext(lines)).startswith(":")
+        published = await bridge.published()
+        await bridge.show(published.key, terminal(published.key, "Here."))
+        rest = [line async for line in lines if line.startswith("data")]
+    assert '"content":"Here."' in rest[0]
+    assert rest[-1] == "data: [DONE]"
 
 
 async def test_a_retried_generation_goes_on_where_it_repeats_itself(bridge: Bridge) -> None:
