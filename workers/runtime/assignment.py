@@ -25,7 +25,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
     ``history`` says, per topic, how many records before the commit to read again only to know their keys. ``on_lost``
     is told of each partition that has gone to somebody else; ``fail`` takes an error that must end the worker, for
-    aiokafka swallows what a listener raises.
+    aiokafka swallows what a listener raises. ``joined`` is set with the first assignment, ``changed`` with every one.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self.partitions: dict[TopicPartition, Partition] = {}
         self._fenced: set[TopicPartition] = set()
         self.joined = asyncio.Event()
+        self.changed = asyncio.Event()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is done before somebody else may read it, within half the session timeout."""
@@ -114,7 +115,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             self._consumer.seek(tp, max(beginning, offset - self._history(tp.topic)))
         # That somebody is at work must be known before any of it can kill us.
         await self._commit(self.partitions.values())
-        self._metrics.rebalances.inc()
-        self._metrics.partitions.set(len(assigned))
+        self._metrics.rebalances += 1
+        self._metrics.partitions = len(assigned)
         self.joined.set()
+        self.changed.set()
         log.info("assigned", partitions=len(assigned), new=len(new))

@@ -1,8 +1,8 @@
 """What a worker holds of one assigned partition."""
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import replace
+from typing import Protocol
 
 from workers.runtime.progress import Progress
 from workers.runtime.survival import Mark
@@ -10,11 +10,24 @@ from workers.runtime.survival import Mark
 NEW = Mark()
 
 
+class LostPartitionError(Exception):
+    """The partition belongs to another worker now: what this one did on it counts for nothing."""
+
+
+class Stoppable(Protocol):
+    """Work on a partition, or a timer that is to begin some."""
+
+    def cancel(self) -> object:
+        """Stop; what comes of it counts for nothing."""
+        ...
+
+
 class Partition:
     """State of one partition from assignment to loss.
 
-    ``lost`` is set when the partition belongs to someone else: work on it is stopped and its results are dropped. While
-    ``open``, commits say that an owner is at work. The record at offset ``quarantined`` has killed its workers.
+    ``lost`` is set when the partition belongs to someone else: ``works`` on it are stopped and their results are
+    dropped. While ``open``, commits say that an owner is at work. The record at offset ``quarantined`` has killed its
+    workers.
     """
 
     def __init__(
@@ -35,8 +48,7 @@ class Partition:
         self.seen = SeenKeys(seen_limit)
         self.committed: tuple[int, str] | None = None
         self.lost = False
-        self.paused = False
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.works: set[Stoppable] = set()
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
@@ -57,8 +69,8 @@ class Partition:
     def lose(self) -> None:
         """Stop all work on it."""
         self.lost = True
-        for task in self.tasks:
-            task.cancel()
+        for work in list(self.works):
+            work.cancel()
 
 
 class SeenKeys:
@@ -66,9 +78,9 @@ class SeenKeys:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._offsets: OrderedDict[str, int] = OrderedDict()
+        self._offsets: OrderedDict[bytes, int] = OrderedDict()
 
-    def first_offset(self, key: str, offset: int) -> int:
+    def first_offset(self, key: bytes, offset: int) -> int:
         """Note the key; give back where it was seen first, which is ``offset`` itself the first time."""
         first = self._offsets.setdefault(key, offset)
         if len(self._offsets) > self._limit:

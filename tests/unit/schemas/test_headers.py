@@ -1,10 +1,11 @@
+import inspect
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id
+from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id, with_stage_time
 from schemas.values import MAX_INTEGER
 
 TEXT = st.text(max_size=30)
@@ -27,12 +28,22 @@ ANY_HEADERS = st.builds(
     redrives=st.integers(0, 999_999_999),
     redriven_for=st.none() | TEXT,
 )
+FIELDS = list(inspect.signature(Headers).parameters)
 NAMES = [name for name, _ in Headers("i", "t", "s", datetime.now(UTC), origin=Origin("t", 0, 0)).encode()] + [
     "ragline_timeline",
     "ragline_deadline",
     "ragline_redrives",
     "x",
 ]
+
+
+def said(headers: Headers) -> dict[str, object]:
+    return {name: getattr(headers, name) for name in FIELDS}
+
+
+@given(ANY_HEADERS)
+def test_headers_say_what_they_were_made_with(headers: Headers) -> None:
+    assert Headers(**said(headers)) == headers  # type: ignore[arg-type]
 
 
 @given(ANY_HEADERS)
@@ -86,6 +97,30 @@ def test_a_header_that_cannot_be_read_counts_as_missing(name: str, text: str) ->
     place = {"ragline_source_topic": b"t", "ragline_source_partition": b"0", "ragline_source_offset": b"1"}
     raw = (place if name == "ragline_source_offset" else {}) | {name: text.encode()}
     assert Headers.decode(list(raw.items())) == Headers()
+
+
+TIMES = st.builds(StageTime, TEXT, NUMBERS, NUMBERS, NUMBERS)
+
+
+@given(st.lists(TIMES, min_size=1, max_size=6))
+def test_a_timeline_grows_entry_by_entry(times: list[StageTime]) -> None:
+    timeline = None
+    for time in times:
+        timeline = with_stage_time(timeline, time)
+    assert timeline
+    assert Headers.decode([("ragline_timeline", timeline)]).timeline == tuple(times)
+
+
+@pytest.mark.parametrize("before", [b"", b"[]", b"{}", b"[" * 100_000, b"[[" + b"1," * 100_000 + b"1]]"])
+def test_a_timeline_that_is_none_is_begun_anew(before: bytes) -> None:
+    time = StageTime("query", 1, 2, 3)
+    assert Headers.decode([("ragline_timeline", with_stage_time(before, time))]).timeline == (time,)
+
+
+def test_headers_are_passed_on_as_they_came() -> None:
+    raw = [("x", b"1"), ("x", b"2"), ("ce_id", b"a"), ("ce_id", b"b")]
+    assert Headers.decode(raw).encode() == raw
+    assert Headers.decode(raw).id == "b"
 
 
 def test_a_time_without_offset_is_utc() -> None:
