@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple, Self, TypeAlias
 
 import orjson
@@ -61,7 +62,7 @@ class Headers:
     stage that failed, on the redriven record alone: to the topic's other readers it is old.
 
     Those of a fetched record are understood only when they are asked for, since a stage looks at few of them. ``raw``
-    has their bytes by name.
+    has their bytes by name (those of a foreign producer may be null).
     """
 
     __slots__ = ("_wire", "raw")
@@ -106,8 +107,9 @@ class Headers:
         if timeline:
             spans = [[t.stage, t.started_ms, t.finished_ms, t.attempt] for t in timeline]
             text[TIMELINE] = orjson.dumps(spans).decode()
-        self.raw = {name: value.encode("utf-8", "replace") for name, value in text.items() if value is not None}
-        self._wire: RawHeaders = list(self.raw.items())
+        said = {name: value for name, value in text.items() if value is not None}
+        self._wire: RawHeaders = [(name, value.encode("utf-8", "replace")) for name, value in said.items()]
+        self.raw = dict(self._wire)
 
     @classmethod
     def decode(cls, wire: RawHeaders) -> Self:
@@ -115,7 +117,7 @@ class Headers:
         self = cls.__new__(cls)
         self._wire = wire
         # Of a name that is there twice the last one counts.
-        self.raw = {name: value for name, value in wire if value is not None}
+        self.raw = dict(wire)
         return self
 
     def encode(self) -> list[tuple[str, bytes]]:
@@ -214,10 +216,17 @@ def with_stage_time(timeline: bytes | None, time: StageTime) -> bytes:
 
 def derive_id(*parts: str | int) -> str:
     """Make an ID that is the same whenever the parts are: a redelivered input yields the same output ID."""
+    return hashlib.sha256(_joined(parts[:1]) + _joined_often(parts[1:])).hexdigest()[:32]
+
+
+def _joined(parts: tuple[str | int, ...]) -> bytes:
     encoded = [str(part).encode("utf-8", "surrogatepass") for part in parts]
     # The length keeps ("a", "bc") apart from ("ab", "c").
-    digest = hashlib.sha256(b"".join([b"%d:%b" % (len(part), part) for part in encoded]))
-    return digest.hexdigest()[:32]
+    return b"".join([b"%d:%b" % (len(part), part) for part in encoded])
+
+
+# What follows an input's ID is the same for all outputs of a kind.
+_joined_often = lru_cache(maxsize=256)(_joined)
 
 
 def _time(text: str | None) -> datetime | None:

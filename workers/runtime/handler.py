@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ from workers.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
+# What structlog's bind_contextvars sets, for a tenth of the time.
+_REQUEST_ID: ContextVar[str] = ContextVar(f"{structlog.contextvars.STRUCTLOG_KEY_PREFIX}request_id")
 # Others on the event loop wait no longer than that for jobs that never wait themselves.
 _TURN_S = 0.005
 
@@ -90,8 +93,8 @@ class Handler:
     async def _run_single(self, stage: ConcurrentStage[Any], job: Job) -> None:
         outcome = await self._prepare(job)
         if outcome is None and job.delivery is not None:
-            structlog.contextvars.bind_contextvars(request_id=job.delivery.key)
-            span = self._tracing.start(job.record.origin.topic, job.delivery.key, job.delivery.headers.traceparent)
+            _REQUEST_ID.set(job.delivery.key)
+            span = self._tracing.start(job.delivery)
             job.traceparent = span.traceparent
             try:
                 outcome = await self._handle(stage, job, job.delivery)
@@ -148,7 +151,7 @@ class Handler:
                 ready.append((job, job.delivery))
         if not ready:
             return
-        spans = [self._tracing.start(job.record.origin.topic, d.key, d.headers.traceparent) for job, d in ready]
+        spans = [self._tracing.start(delivery) for _, delivery in ready]
         try:
             outcomes = await self._handle_batch(stage, [delivery for _, delivery in ready])
         finally:

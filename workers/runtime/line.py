@@ -1,10 +1,13 @@
 """Where finished work waits for its turn: what finishes during one turn goes into the next, as one group."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from workers.runtime.job import Completion
 from workers.runtime.partition import LostPartitionError
+
+_GATHER_S = 0.02
 
 
 class Line:
@@ -68,6 +71,7 @@ class Line:
         try:
             while True:
                 await self._arrived.wait()
+                await self._gather()
                 self._arrived.clear()
                 completions, self._waiting = self._waiting, []
                 flushes, self._flushes = self._flushes, []
@@ -84,6 +88,14 @@ class Line:
             self._flushes += flushes
             self._waiting = completions + self._waiting
             raise
+
+    async def _gather(self) -> None:
+        """Let what is about to finish come along: a group costs hardly more than a single one."""
+        until_s = time.monotonic() + _GATHER_S
+        count = -1
+        while len(self._waiting) > count and time.monotonic() < until_s:
+            count = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _refuse(self) -> None:
         for done in self._flushes:

@@ -18,7 +18,6 @@ from schemas.events import (
 )
 from schemas.headers import (
     CONTENT_TYPE,
-    REDRIVEN_FOR,
     REDRIVES,
     TIMELINE,
     Headers,
@@ -32,7 +31,8 @@ from topics.names import Namespace
 from topics.specs import TOPIC_OF_EVENT, TopicSpec, dead_letters
 from workers.runtime.stage import Delivery, PoisonError, StageError
 
-_CONTENT_TYPE = CONTENT_TYPE.encode()
+_SPEC_VERSION = ("ce_specversion", b"1.0")
+_CONTENT_TYPE = ("content-type", CONTENT_TYPE.encode())
 
 
 class Incoming(NamedTuple):
@@ -93,14 +93,14 @@ def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
         event = codec.decode(record.value, headers.type, spec.events)
     except codec.UndecodableError as error:
         raise PoisonError("undecodable", str(error)) from error
-    if "ce_id" not in headers.raw:
+    if headers.raw.get("ce_id") is None:
         headers = Headers.decode([*headers.encode(), ("ce_id", _own_id(record).encode())])
     return Delivery(key, event, headers, record.origin, record.timestamp, attempt)
 
 
 def is_for(record: Incoming, stage: str) -> bool:
     """Whether the stage should handle the record: a redriven one is for the stage that failed, and no other reader."""
-    return REDRIVEN_FOR not in record.headers.raw or record.headers.redriven_for == stage
+    return record.headers.redriven_for in (None, stage)
 
 
 def _own_id(record: Incoming) -> str:
@@ -150,10 +150,10 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
     topic, partition, offset = record.origin
     time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
     headers = [
-        ("ce_specversion", b"1.0"),
+        _SPEC_VERSION,
+        _CONTENT_TYPE,
         ("ce_source", b"ragline/" + span.stage.encode()),
         ("ce_time", _time_of(span.finished_ms)),
-        ("content-type", _CONTENT_TYPE),
         ("ragline_attempt", b"%d" % span.attempt),
         ("ragline_source_topic", topic.encode()),
         ("ragline_source_partition", b"%d" % partition),

@@ -18,7 +18,7 @@ class RuntimeSettings(BaseModel):
     max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
     group_instance_id: str = Field("", description="Static membership: the worker's own name; empty for none.")
     max_outstanding: int = Field(
-        128, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."
+        256, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."
     )
     commit_interval_ms: int = Field(200, gt=0, description="Longest wait of a finished record for its commit.")
     transaction_timeout_ms: int = Field(
