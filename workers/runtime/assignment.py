@@ -5,17 +5,17 @@ back goes on as if nothing had happened; work on one that does not is stopped.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from workers.runtime.guarantee import Guarantee
 from workers.runtime.metrics import Metrics
-from workers.runtime.partition import Partition
+from workers.runtime.partition import NEW, Partition
 from workers.runtime.progress import Progress
 from workers.runtime.settings import RuntimeSettings
-from workers.runtime.survival import split, take_over
+from workers.runtime.survival import Mark, split, take_over
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,27 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self._fenced.add(tp)
         self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - aiokafka has no public way
 
+    async def begin_anew(self, out_of_range: Mapping[TopicPartition, int]) -> None:
+        """Carry on with partitions that have no record at the offset wanted: retention took it, or the topic is new."""
+        beginnings = await self._consumer.beginning_offsets(list(out_of_range))
+        for tp, beginning in beginnings.items():
+            partition = self.partitions.get(tp)
+            if partition is None:
+                continue
+            wanted = partition.progress.next_offset
+            if wanted <= beginning:
+                _warn_of_deleted(tp, wanted, beginning)
+            else:
+                log.error("the topic was deleted and made anew; beginning at its beginning", partition=str(tp))
+                partition.lose()
+                self._on_lost(partition)
+                self._add(tp, Progress(beginning))
+            self._consumer.seek(tp, beginning)
+
+    def _add(self, tp: TopicPartition, progress: Progress, mark: Mark = NEW, quarantined: int | None = None) -> None:
+        limit = max(self._settings.duplicate_window, 1)
+        self.partitions[tp] = Partition(tp.topic, tp.partition, progress, limit, mark, quarantined)
+
     async def _commit(self, partitions: Iterable[Partition]) -> None:
         try:
             async with asyncio.timeout(self._settings.session_timeout_ms / 2000):
@@ -109,9 +130,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             mark, quarantined = take_over(left, offset, self._settings.max_outstanding)
             if left is not None:
                 log.warning("the owner before did not leave in good order", partition=str(tp), deaths=mark.deaths)
-            progress = Progress.from_commit(offset, runs)
-            limit = max(self._settings.duplicate_window, 1)
-            self.partitions[tp] = Partition(tp.topic, tp.partition, progress, limit, mark, quarantined)
+            if offset < beginning:
+                _warn_of_deleted(tp, offset, beginning)
+            self._add(tp, Progress.from_commit(offset, runs), mark, quarantined)
             self._consumer.seek(tp, max(beginning, offset - self._history(tp.topic)))
         # That somebody is at work must be known before any of it can kill us.
         await self._commit(self.partitions.values())
@@ -120,3 +141,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         self.joined.set()
         self.changed.set()
         log.info("assigned", partitions=len(assigned), new=len(new))
+
+
+def _warn_of_deleted(tp: TopicPartition, wanted: int, beginning: int) -> None:
+    log.error(
+        "retention deleted records before they were handled", partition=str(tp), first=wanted, kept_from=beginning
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.headers import Headers, Origin
 from topics.specs import TopicSpec
@@ -92,6 +92,8 @@ class Intake:
             self._take_all(fetched)
             if not fetched:
                 await self._skip_markers(wanted)
+        except OffsetOutOfRangeError as error:
+            await self._assignment.begin_anew(error.args[0])
         except KafkaError as error:
             if not error.retriable:
                 raise

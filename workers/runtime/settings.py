@@ -16,6 +16,9 @@ class RuntimeSettings(BaseModel):
     session_timeout_ms: int = Field(10_000, ge=1_000, description="Silence after which a worker loses its partitions.")
     heartbeat_interval_ms: int = Field(3_000, gt=0, description="Time between heartbeats.")
     max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
+    metadata_max_age_ms: int = Field(
+        60_000, gt=0, description="Time after which topics and partitions that were added or deleted are noticed."
+    )
     group_instance_id: str = Field("", description="Static membership: the worker's own name; empty for none.")
     max_outstanding: int = Field(
         256, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."

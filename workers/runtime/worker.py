@@ -256,7 +256,9 @@ class Worker:
             group_id=self._names.group(self._stage.name),
             group_instance_id=settings.group_instance_id or None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # Nobody but the assignment decides where to begin.
+            auto_offset_reset="none",
+            metadata_max_age_ms=settings.metadata_max_age_ms,
             isolation_level="read_committed",
             partition_assignment_strategy=[StickyPartitionAssignor],
             session_timeout_ms=settings.session_timeout_ms,
