@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -53,6 +54,7 @@ class Cancelled:
         self._limit = limit
         self._cancelled: OrderedDict[str, Cancellation] = OrderedDict()
         self._running: dict[str, list[Work]] = {}
+        self._on_cancelled: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._cancelled)
@@ -76,6 +78,12 @@ class Cancelled:
         self._cancelled[request_id] = cancellation = Cancellation(reason, now_s)
         for work in self._running.get(request_id, ()):
             work.stop(RequestCancelledError(cancellation))
+        if self._on_cancelled is not None:
+            self._on_cancelled(request_id)
+
+    def tell(self, on_cancelled: Callable[[str], None]) -> None:
+        """Have ``on_cancelled`` called with each request that is cancelled from now on."""
+        self._on_cancelled = on_cancelled
 
     def watching(self, request_id: str) -> "Work":
         """A context around work of the current task, which stops when the request is cancelled."""

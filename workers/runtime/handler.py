@@ -66,6 +66,7 @@ class Handler:
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Take up jobs until cancelled; each goes on in a task of ``group``."""
+        self._cancelled.tell(lambda request_id: self._end_waiting(group, request_id))
         try:
             while True:
                 await self._slots.acquire()
@@ -77,6 +78,22 @@ class Handler:
                 await asyncio.sleep(0)
         finally:
             self._open = False
+
+    def _end_waiting(self, group: asyncio.TaskGroup, request_id: str) -> None:
+        """A request that was cancelled while it waited ends now, and not when its turn comes."""
+        if self._open and self._stage.subject == "request":
+            for job in self._backlog.take_for(request_id):
+                self._settling.begin([job])
+                group.create_task(self._end(job))
+
+    async def _end(self, job: Job) -> None:
+        outcome = await self._prepare(job)
+        if outcome is not None:
+            await self._settling.settle(job, outcome)
+            return
+        self._settling.let_go([job])
+        if not job.partition.lost:
+            self._backlog.add_again(job)
 
     # --- one at a time ----------------------------------------------------------------------------------
 

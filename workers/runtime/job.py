@@ -99,6 +99,15 @@ class Backlog:
             self._arrived.clear()
         return jobs
 
+    def take_for(self, request_id: str) -> list[Job]:
+        """Take the jobs of a request that may run now, before their turn."""
+        jobs = [job for job in self._ready if request_key(job.record) == request_id]
+        for job in jobs:
+            self._ready.remove(job)
+        if not self._ready:
+            self._arrived.clear()
+        return jobs
+
     async def wait(self) -> None:
         """Wait until there is a job to take."""
         await self._arrived.wait()
