@@ -18,7 +18,7 @@ from workers.runtime.job import Completion
 from workers.runtime.line import Line
 from workers.runtime.metrics import Metrics
 from workers.runtime.partition import LostPartitionError, Partition
-from workers.runtime.sending import RESEND_WAIT_S, raise_unless_passing, send_all
+from workers.runtime.sending import RESEND_WAIT_S, raise_unless_passing, send_all, was_refused
 
 log = structlog.get_logger(__name__)
 
@@ -148,8 +148,9 @@ class _Transactions:
                 if not failed:
                     await self._commit(completions)
                     break
-                for failure in failed.values():
-                    raise_unless_passing(failure)
+                alone = was_refused(failed)
+                if not alone:
+                    raise_unless_passing(failed)
                 await self._begin_anew()
             except KafkaError as error:
                 if not error.retriable or isinstance(error, _FENCED):
@@ -162,10 +163,9 @@ class _Transactions:
                 if failure.too_large:
                     self._on_end([completions[index]], too_large(completions[index]))
             completions = [c for i, c in enumerate(completions) if i not in failed or not failed[i].too_large]
-            alone = any(failure.in_company for failure in failed.values())
 
     async def _begin_anew(self) -> None:
-        """Abort by starting the producer again: aiokafka counts the sequence numbers of a refused batch as used."""
+        """Abort by starting the producer again."""
         await self._producer.stop()
         self._producer = self._make_producer()
         await self._producer.start()

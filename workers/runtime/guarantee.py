@@ -12,7 +12,7 @@ from workers.runtime.job import Completion
 from workers.runtime.line import Line
 from workers.runtime.metrics import Metrics
 from workers.runtime.partition import LostPartitionError, Partition
-from workers.runtime.sending import RESEND_WAIT_S, raise_unless_passing, send_all
+from workers.runtime.sending import RESEND_WAIT_S, raise_unless_passing, send_all, was_refused
 from workers.runtime.stage import PoisonError
 
 log = structlog.get_logger(__name__)
@@ -66,13 +66,14 @@ class AtLeastOnce:
 
     def __init__(
         self,
-        producer: AIOKafkaProducer,
+        make_producer: Callable[[], AIOKafkaProducer],
         consumer: AIOKafkaConsumer,
         metrics: Metrics,
         on_end: OnEnd,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._producer = producer
+        self._make_producer = make_producer
+        self._producer = make_producer()
         self._consumer = consumer
         self._metrics = metrics
         self._on_end = on_end
@@ -122,14 +123,18 @@ class AtLeastOnce:
                 unsent = [completion for completion in unsent if not completion.job.partition.lost]
             failed = await send_all(self._producer, [completion.records for completion in unsent], alone=alone)
             self._finish([completion for index, completion in enumerate(unsent) if index not in failed])
+            alone = was_refused(failed)
+            if alone:
+                await self._producer.stop()
+                self._producer = self._make_producer()
+                await self._producer.start()
+            elif failed:
+                raise_unless_passing(failed)
+                await asyncio.sleep(RESEND_WAIT_S)
             for index, failure in failed.items():
-                raise_unless_passing(failure)
                 if failure.too_large:
                     self._on_end([unsent[index]], too_large(unsent[index]))
             unsent = [unsent[index] for index, failure in failed.items() if not failure.too_large]
-            alone = any(failure.in_company for failure in failed.values())
-            if unsent and not alone:
-                await asyncio.sleep(RESEND_WAIT_S)
 
     def _finish(self, completions: list[Completion]) -> None:
         if not completions:

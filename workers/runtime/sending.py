@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,14 +68,21 @@ async def send_all(
     return failed
 
 
-def raise_unless_passing(failed: Failed) -> None:
-    """Raise the cause if sending again cannot mend it; aiokafka marks those that can, but not its own time-out."""
-    cause = failed.cause
-    if failed.too_large or failed.in_company:
-        return
-    if not (isinstance(cause, KafkaTimeoutError) or (isinstance(cause, KafkaError) and cause.retriable)):
-        raise cause
-    log.warning("not produced yet, trying again", reason=str(cause) or repr(cause))
+def was_refused(failed: Mapping[int, Failed]) -> bool:
+    """Whether a batch was too large.
+
+    The producer is of no use then: aiokafka counts the sequence numbers of a refused batch as used, so the broker takes
+    nothing more from it for that partition.
+    """
+    return any(failure.too_large or failure.in_company for failure in failed.values())
+
+
+def raise_unless_passing(failed: Mapping[int, Failed]) -> None:
+    """Raise a cause that sending again cannot mend; aiokafka marks those that can, but not its own time-out."""
+    for cause in (failure.cause for failure in failed.values()):
+        if not (isinstance(cause, KafkaTimeoutError) or (isinstance(cause, KafkaError) and cause.retriable)):
+            raise cause
+        log.warning("not produced yet, trying again", reason=str(cause) or repr(cause))
 
 
 def partition_of(key: bytes, count: int) -> int:

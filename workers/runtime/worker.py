@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -270,7 +271,7 @@ class Worker:
         if self._settings.guarantee == "exactly_once":
             group = self._names.group(self._stage.name)
             return ExactlyOnce(group, self._make_producer, self._metrics, self._ended, self._fenced, self._die)
-        return AtLeastOnce(self._make_producer(None), self._consumer, self._metrics, self._ended, self._die)
+        return AtLeastOnce(partial(self._make_producer, None), self._consumer, self._metrics, self._ended, self._die)
 
     def _make_producer(self, transactional_id: str | None) -> AIOKafkaProducer:
         return AIOKafkaProducer(
