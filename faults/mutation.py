@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from faults.campaign import Guarantee, Round
-from faults.injections import BY_NAME, Fault
+from faults.fault import Fault
+from faults.injections import BY_NAME
 from faults.mutants import Mutant
 from faults.oracle import Kind
 

@@ -1,0 +1,71 @@
+"""Faults of the systems outside, and of workers and engines in the middle of an answer: they befall the real stages."""
+
+import asyncio
+
+from faults.arena import Arena
+from faults.fault import Fault, Script, suspended, trapped
+from faults.servers import Server
+
+_AWAY_S = 2.0
+_SHARES = (0.15, 0.5)
+# An answer has about that many tokens.
+_MOST_TOKENS = 32
+_GENERATION = ["generation"]
+
+
+def _gone(name: str) -> Script:
+    """A system outside is killed, stays away for a while, and comes back."""
+
+    async def script(arena: Arena) -> None:
+        server = _server(arena, name)
+        for share in _SHARES:
+            await arena.load.reached(share)
+            async with arena.injection():
+                await server.kill()
+                await asyncio.sleep(_AWAY_S)
+                await server.start()
+
+    return script
+
+
+def _server(arena: Arena, name: str) -> Server:
+    assert arena.systems is not None  # noqa: S101 - the campaign gives them to the real stages
+    return {"milvus": arena.systems.milvus, "valkey": arena.systems.valkey}[name]
+
+
+REAL = (
+    Fault("real stages", "no fault", real=True, clean=True),
+    Fault(
+        "redis gone",
+        "SIGKILL of Valkey, back and empty after 2 s; who was asked before it was back has no stream to be judged",
+        _gone("valkey"),
+        real=True,
+        clean=True,
+        blinding=True,
+    ),
+    Fault("milvus gone", "SIGKILL of Milvus Lite, back after 2 s", _gone("milvus"), real=True, clean=True),
+    Fault(
+        "engine hung",
+        "the engine brings no more tokens, in the middle of an answer; the watchdog ends the worker",
+        trapped("token", "engine_hung", _GENERATION, times=2, most_passes=_MOST_TOKENS),
+        real=True,
+    ),
+    Fault(
+        "engine dead",
+        "EngineDeadError in the middle of an answer ends the worker",
+        trapped("token", "engine_dead", _GENERATION, times=2, most_passes=_MOST_TOKENS),
+        real=True,
+    ),
+    Fault(
+        "kill while generating",
+        "SIGKILL of a worker in the middle of an answer",
+        trapped("token", "kill", _GENERATION, times=2, most_passes=_MOST_TOKENS),
+        real=True,
+    ),
+    Fault(
+        "zombie while generating",
+        "SIGSTOP in the middle of an answer, past the session timeout; SIGCONT",
+        suspended(["token", "token"], _GENERATION, most_passes=_MOST_TOKENS),
+        real=True,
+    ),
+)
