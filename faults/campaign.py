@@ -49,7 +49,8 @@ class Round:
     """One fault under one guarantee, and what came of it. ``recovery_s`` has one entry per injection.
 
     ``asked_for`` is how many questions asked for the fault, or were asked twice. ``deaths`` are workers that ended
-    without having been killed by the harness; ``later_attempts`` answers that were not given at the first attempt.
+    without having been killed by the harness; ``later_attempts`` answers that were not given at the first attempt;
+    ``streams`` the token streams that were judged.
     """
 
     fault: Fault
@@ -59,11 +60,12 @@ class Round:
     asked_for: int
     deaths: int
     later_attempts: int = 0
+    streams: int = 0
 
     @property
     def kept(self) -> bool:
         """Whether the guarantee held."""
-        strict = self.guarantee == "exactly_once" or self.fault.clean
+        strict = _is_strict(self.guarantee, self.fault)
         return self.verdict.keeps(exactly_once=strict) and None not in self.recovery_s
 
 
@@ -181,10 +183,12 @@ class Campaign:
         self._traps.clear()
         await self._journal.wait_until_ended(load.asked, _END_TIMEOUT_S)
         verdict = await self._judge(frozenset(load.asked))
+        watched: frozenset[str] = frozenset()
         if self._systems is not None:
             blind_until = max((made.over for made in arena.injections), default=0.0) if fault.blinding else 0.0
-            seen = frozenset(key for key, at in load.asked.items() if at > blind_until)
-            verdict = replace(verdict, findings=(*verdict.findings, *await self._judge_streams(self._systems, seen)))
+            watched = frozenset(key for key, at in load.asked.items() if at > blind_until)
+            found = await self._judge_streams(self._systems, watched, exactly_once=_is_strict(self._guarantee, fault))
+            verdict = replace(verdict, findings=(*verdict.findings, *found))
         made = Round(
             fault,
             self._guarantee,
@@ -193,6 +197,7 @@ class Campaign:
             len(asked) - len(load.asked) or sum(has_wish(one.question) for one in asked),
             sum(death.status > 0 for death in self._fleet.deaths),
             sum(record.attempt > 1 for record in self._journal.of(load.asked)),
+            len(watched),
         )
         self._say(made, time.monotonic() - started)
         return made
@@ -210,10 +215,10 @@ class Campaign:
                 return verdict
             await asyncio.sleep(_LOOK_S)
 
-    async def _judge_streams(self, systems: Systems, keys: frozenset[str]) -> list[Finding]:
+    async def _judge_streams(self, systems: Systems, keys: frozenset[str], *, exactly_once: bool) -> list[Finding]:
         """Everything is committed by now, so the projector has shown everything."""
         streams = await read_streams(systems.addresses.live_view, self._names, keys)
-        return judge_streams(self._journal.of(keys), streams)
+        return judge_streams(self._journal.of(keys), streams, exactly_once=exactly_once)
 
     def _say(self, made: Round, took_s: float) -> None:
         verdict = made.verdict
@@ -232,6 +237,11 @@ class Campaign:
                     self._report(f"  {stage} is {behind} records behind")
             for partition in verdict.open:
                 self._report(f"  a transaction on {partition} is still open")
+
+
+def _is_strict(guarantee: Guarantee, fault: Fault) -> bool:
+    """Whether nothing may be done twice."""
+    return guarantee == "exactly_once" or fault.clean
 
 
 def _runtime(guarantee: Guarantee) -> RuntimeSettings:

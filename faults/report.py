@@ -49,6 +49,7 @@ broker, which request, after how many passes.
 
 Records of attempts that were cut off, in the topics' logs and seen by no reader of committed records: {aborted}.
 Answers of the real stages that were given at a second or later attempt, the first one having been cut off: {later}.
+Token streams that were held against their answers: {streams}.
 
 ## Faults
 
@@ -93,6 +94,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
                 "recovery_s": [None if seconds is None else round(seconds, 2) for seconds in made.recovery_s],
                 "worker_deaths": made.deaths,
                 "later_attempts": made.later_attempts,
+                "streams": made.streams,
                 "kept": made.kept,
             }
             for made in rounds
@@ -110,6 +112,7 @@ def document(rounds: Sequence[Round], aborted: Mapping[str, int], seed: int, too
         cores=os.cpu_count(),
         minutes=math.ceil(took_s / 60),
         real=sum(made.verdict.requests for made in rounds if made.fault.real),
+        streams=sum(made.streams for made in rounds),
         later=sum(made.later_attempts for made in rounds if made.fault.real),
         table=table(rounds),
         aborted=", ".join(f"{count} under {guarantee}" for guarantee, count in aborted.items()),

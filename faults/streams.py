@@ -27,10 +27,13 @@ async def read_streams(settings: LiveViewSettings, names: Namespace, keys: Colle
         await view.close()
 
 
-def judge_streams(records: Iterable[Record], streams: Mapping[str, Sequence[Entry]]) -> list[Finding]:
+def judge_streams(
+    records: Iterable[Record], streams: Mapping[str, Sequence[Entry]], *, exactly_once: bool
+) -> list[Finding]:
     """Each of these streams ends once, with one of the request's answers, after that attempt's text and no other.
 
-    ``records`` are those of the topic of answers; what they say is the truth.
+    ``records`` are those of the topic of answers; what they say is the truth. Without ``exactly_once`` a worker that
+    was taken for dead may still answer when the next attempt has begun: either text may then be cut off.
     """
     answers: dict[str, dict[int, str]] = {key: {} for key in streams}
     for record in records:
@@ -39,37 +42,43 @@ def judge_streams(records: Iterable[Record], streams: Mapping[str, Sequence[Entr
     findings: list[Finding] = []
     for key, entries in streams.items():
         if answers[key]:
-            findings += _judge_stream(key, answers[key], entries)
+            findings += _judge_text(key, answers[key], entries, exactly_once=exactly_once)
+            findings += _judge_end(key, answers[key], entries)
     return findings
 
 
-def _judge_stream(key: str, answers: Mapping[int, str], entries: Sequence[Entry]) -> list[Finding]:
+def _judge_text(key: str, answers: Mapping[int, str], entries: Sequence[Entry], *, exactly_once: bool) -> list[Finding]:
+    texts = texts_by_attempt(entries)
     findings: list[Finding] = []
-    attempt, text = watched(entries)
-    if answers.get(attempt) != text:
-        expected = answers.get(attempt, f"(no answer of it, but of {sorted(answers)})")
-        findings.append(Finding("spliced", "generation", key, f"attempt {attempt} streamed {text!r}, not {expected!r}"))
+    for attempt, answer in answers.items():
+        text = texts.get(attempt, "")
+        if text != answer and (exactly_once or not answer.startswith(text)):
+            findings.append(
+                Finding("spliced", "generation", key, f"attempt {attempt} streamed {text!r}, not {answer!r}")
+            )
+    last = max(texts, default=0)
+    if exactly_once and last not in answers:
+        findings.append(Finding("spliced", "generation", key, f"attempt {last} is shown, {sorted(answers)} answered"))
+    return findings
+
+
+def _judge_end(key: str, answers: Mapping[int, str], entries: Sequence[Entry]) -> list[Finding]:
     ends = [entry.body["event"] for entry in entries if entry.kind == "terminal"]
     if len(ends) != 1:
-        findings.append(Finding("unseen", "projector", key, f"its stream has {len(ends)} terminal entries"))
-    elif not isinstance(ends[0], dict) or ends[0].get("answer") not in answers.values():
-        findings.append(Finding("unseen", "projector", key, "its stream ends with another answer"))
-    return findings
+        return [Finding("unseen", "projector", key, f"its stream has {len(ends)} terminal entries")]
+    if not isinstance(ends[0], dict) or ends[0].get("answer") not in answers.values():
+        return [Finding("unseen", "projector", key, "its stream ends with another answer")]
+    return []
 
 
-def watched(entries: Iterable[Entry]) -> tuple[int, str]:
-    """The attempt and the text before the eyes of a reader who drops what was there when a higher attempt begins.
-
-    A gap in a text's sequence shows in it.
-    """
-    attempt, pieces = 0, list[str]()
+def texts_by_attempt(entries: Iterable[Entry]) -> dict[int, str]:
+    """The text of each attempt; a gap in its sequence shows. A reader has that of the highest one before them."""
+    pieces: dict[int, list[str]] = {}
     for entry in entries:
         if entry.kind != "delta":
             continue
-        number, sequence, piece = (entry.body[name] for name in ("attempt", "sequence", "text"))
-        assert isinstance(number, int)  # noqa: S101 - as the live view declares it
-        if number > attempt:
-            attempt, pieces = number, []
-        if number == attempt:
-            pieces.append(str(piece) if sequence == len(pieces) else f"(gap before {sequence}){piece}")
-    return attempt, "".join(pieces)
+        attempt, sequence, text = (entry.body[name] for name in ("attempt", "sequence", "text"))
+        assert isinstance(attempt, int)  # noqa: S101 - as the live view declares it
+        mine = pieces.setdefault(attempt, [])
+        mine.append(str(text) if sequence == len(mine) else f"(gap before {sequence}){text}")
+    return {attempt: "".join(mine) for attempt, mine in pieces.items()}
