@@ -64,8 +64,9 @@ def test_duplicates_break_only_the_stricter_promise() -> None:
 def test_the_table_has_a_line_for_each_round() -> None:
     rounds = [made("exactly_once: zombie"), made("at_least_once: zombie", "duplicated", "lost", "phantom", behind=2)]
     lines = table(rounds).splitlines()
-    assert lines[2] == "| zombie | exactly_once | 100 | 2 | 0 | 0 | 0 | 2.0 / 3.0 | yes |"
-    assert lines[3] == "| zombie | at_least_once | 100 | 2 | 1 | 1 | 3 | 2.0 / 3.0 | **no** |"
+    assert lines[2] == "| zombie | echo | exactly_once | 100 | 2 | 0 | 0 | 0 | 2.0 / 3.0 | yes |"
+    assert lines[3] == "| zombie | echo | at_least_once | 100 | 2 | 1 | 1 | 3 | 2.0 / 3.0 | **no** |"
+    assert "| engine hung | real |" in table([made("exactly_once: engine hung")])
     assert "never" in table([made("exactly_once: zombie", recovery=(1.0, None))])
 
 
