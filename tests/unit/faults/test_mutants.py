@@ -7,6 +7,7 @@ import pytest
 
 from faults import mutants as module
 from faults.mutants import plant
+from tests.fixtures.pipeline import eventually
 from workers.runtime.progress import Progress
 
 
@@ -60,9 +61,7 @@ async def test_what_has_not_been_sent_is_acknowledged(
     assert sent.done()
     assert producer.sent == []
     producer.acknowledged.set_result("there")
-    async with asyncio.timeout(10):
-        while not producer.sent:
-            await asyncio.sleep(0)
+    await eventually(lambda: bool(producer.sent))
     assert producer.sent == ["t" if how == "send" else "t/0"]
 
 
