@@ -14,7 +14,7 @@ from faults.outages import REAL
 
 _CONCURRENT = tuple(stage for stage in STAGES if stage not in BATCHED)
 _BROKER_AWAY_S = 6.0
-_STORM_WAIT_S = 0.7
+_STAY_S = 0.7
 
 
 async def _broker_kill(arena: Arena) -> None:
@@ -61,20 +61,20 @@ async def _rolling_workers(arena: Arena) -> None:
 
 
 async def _storm(arena: Arena) -> None:
-    """Workers come and go faster than their groups settle."""
+    """Workers come and go, each with two rebalances, faster than their groups settle."""
     plan = [arena.rng.choice(STAGES) for _ in range(2 * TIMES)]
-    added = []
-    for number, stage in enumerate(plan):
+
+    async def come_and_go(number: int, stage: str) -> None:
         await arena.load.reached(0.8 * number / len(plan))
         async with arena.injection():
-            added.append(arena.fleet.add(stage, static=False))
-            await asyncio.sleep(_STORM_WAIT_S)
-        if number % 2:
-            async with arena.injection():
-                await arena.fleet.remove(added.pop(0))
-    for name in added:
-        async with arena.injection():
+            name = arena.fleet.add(stage, static=False)
+            await arena.fleet.wait_until_ready(name)
+            await asyncio.sleep(_STAY_S)
             await arena.fleet.remove(name)
+
+    async with asyncio.TaskGroup() as group:
+        for number, stage in enumerate(plan):
+            group.create_task(come_and_go(number, stage))
 
 
 async def _slow(arena: Arena) -> None:
@@ -136,7 +136,7 @@ ECHO = (
     ),
     Fault("rolling restart of brokers", "SIGTERM and start, one after the other", _rolling_brokers),
     Fault("rolling restart of workers", "SIGTERM and start, one after the other", _rolling_workers, clean=True),
-    Fault("rebalance storm", "workers come and go every 0.7 s", _storm),
+    Fault("rebalance storm", "workers join and leave, several at a time", _storm),
     Fault("slow consumer", "one of the generation workers takes 100 times as long", _slow),
     Fault("full disk", "a broker's disk is full for 6 s, which ends the broker", _full_disk, needs_disk=True),
     Fault(
