@@ -36,10 +36,10 @@ def main() -> int:
     # Its clients say at length that the brokers are dead, which is the point.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     disk = SmallDisk() if mount_privately() else None
-    folder = Path(tempfile.mkdtemp(prefix="ragline-faults-logs-"))
+    folder = options.logs or Path(tempfile.mkdtemp(prefix="ragline-faults-logs-"))
     work = _mutants(options, folder) if options.mutants else _campaign(options, disk, folder)
     good = asyncio.run(work)
-    if good:
+    if good and not options.logs:
         shutil.rmtree(folder)
     else:
         say(f"the workers' logs are in {folder}")
@@ -58,6 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of every choice")
     parser.add_argument("--data-dir", type=Path, default=Path(".ragline"), help="where Kafka's jars are kept")
     parser.add_argument("--document", type=Path, help="write the results to this Markdown file")
+    parser.add_argument("--logs", type=Path, help="keep the workers' logs in this new folder, and not only on failure")
     return parser.parse_args()
 
 
@@ -102,7 +103,8 @@ async def _mutants(options: argparse.Namespace, folder: Path) -> bool:
             (made,) = await Campaign(cluster, namespace, guarantee, plan, folder, say, mutant=mutant).run([fault])
             return made
 
-        trials = await mutation.try_all(run_one)
+        cases = [case for case in mutation.CASES if not options.fault or case.fault in options.fault]
+        trials = await mutation.try_all(run_one, cases)
     print(orjson.dumps(mutation.summary(trials)).decode())
     return all(trial.caught for trial in trials)
 

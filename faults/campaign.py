@@ -64,9 +64,10 @@ class Round:
 
     @property
     def kept(self) -> bool:
-        """Whether the guarantee held."""
+        """Whether the guarantee held, and no worker ended of what must not end it."""
         strict = _is_strict(self.guarantee, self.fault)
-        return self.verdict.keeps(exactly_once=strict) and None not in self.recovery_s
+        survived = not (self.fault.clean and self.deaths)
+        return self.verdict.keeps(exactly_once=strict) and None not in self.recovery_s and survived
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def questions(fault: Fault, prefix: str, count: int, rng: Random) -> list[Asked]
     asked = [
         Asked(
             f"{prefix}-{n:05d}",
-            ask(f"question {n}", fault.wish, rng.choice(STAGES)) if n in wanted else f"question {n}",
+            ask(f"question {n}", fault.wish, rng.choice(fault.wish_stages)) if n in wanted else f"question {n}",
         )
         for n in range(count)
     ]
@@ -235,6 +236,8 @@ class Campaign:
             for stage, behind in verdict.behind.items():
                 if behind:
                     self._report(f"  {stage} is {behind} records behind")
+            if made.fault.clean and made.deaths:
+                self._report(f"  {made.deaths} workers ended by themselves")
             for partition in verdict.open:
                 self._report(f"  a transaction on {partition} is still open")
 

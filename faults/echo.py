@@ -29,7 +29,7 @@ BATCHED = frozenset({"embedding", "retrieval"})
 # Larger than any record that a request's topics take.
 _HUGE_BYTES = 3 * MIB
 _SLOW_FACTOR = 100
-_SLOW_MS = 2_000
+_SLOW_MS = 3_000
 _DIMENSIONS = 8
 
 

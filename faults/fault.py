@@ -29,7 +29,8 @@ async def nothing(_: Arena) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault. ``wishes`` of the questions ask for ``wish``, each at some stage; ``repeated`` asks everything twice.
+    """A fault. ``wishes`` of the questions ask for ``wish``, each at one of ``wish_stages``; with ``repeated``
+    everything is asked twice.
 
     With ``real`` it befalls the real stages, else the echoes. A fault that is not meant for at_least_once has
     ``transactional``; one that must leave no duplicates even there has ``clean``; one that needs a disk to fill up has
@@ -41,6 +42,7 @@ class Fault:
     script: Script = nothing
     wish: Wish | None = None
     wishes: int = 0
+    wish_stages: tuple[str, ...] = STAGES
     repeated: bool = False
     real: bool = False
     transactional: bool = False

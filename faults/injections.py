@@ -120,6 +120,7 @@ ECHO = (
         trapped("after_offsets", stages=_CONCURRENT),
         wish="slow",
         wishes=60,
+        wish_stages=_CONCURRENT,
     ),
     Fault(
         "zombie",

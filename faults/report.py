@@ -45,6 +45,7 @@ broker, which request, after how many passes.
 - *other*: outputs of an input that was never committed, or under another request's key or question; an answer where
   there must be none; a token stream whose text is not its answer's, or that does not end; records that a group had not
   committed at the end; transactions still open. All must be 0.
+- *kept*: none of that; and where a fault is no reason for it, no worker has ended by itself.
 - *recovery*: from the fault's beginning until every request asked before its end had ended, median / longest.
 
 Records of attempts that were cut off, in the topics' logs and seen by no reader of committed records: {aborted}.
