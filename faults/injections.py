@@ -164,10 +164,9 @@ SHORT: Mapping[str, Sequence[str]] = {
         "kill out of order",
         "zombie",
         "group coordinator killed",
-        "oversized",
         "redis gone",
         "milvus gone",
         "engine hung",
     ),
-    "at_least_once": ("kill after send", "zombie", "broker killed"),
+    "at_least_once": ("kill after send", "zombie", "oversized"),
 }

@@ -1,28 +1,26 @@
 """Faults of the systems outside, and of workers and engines in the middle of an answer: they befall the real stages."""
 
-import asyncio
-
 from faults.arena import Arena
 from faults.fault import Fault, Script, suspended, trapped
 from faults.servers import Server
 
-_AWAY_S = 2.0
-_SHARES = (0.15, 0.5)
+# Shares of the questions: when a system goes, and when it comes back.
+_AWAY = ((0.1, 0.3), (0.4, 0.6))
 # An answer has about that many tokens.
 _MOST_TOKENS = 32
 _GENERATION = ["generation"]
 
 
 def _gone(name: str) -> Script:
-    """A system outside is killed, stays away for a while, and comes back."""
+    """A system outside is killed, stays away while a fifth of the questions are asked, and comes back; twice."""
 
     async def script(arena: Arena) -> None:
         server = _server(arena, name)
-        for share in _SHARES:
-            await arena.load.reached(share)
+        for gone, back in _AWAY:
+            await arena.load.reached(gone)
             async with arena.injection():
                 await server.kill()
-                await asyncio.sleep(_AWAY_S)
+                await arena.load.reached(back)
                 await server.start()
 
     return script
@@ -37,13 +35,20 @@ REAL = (
     Fault("real stages", "no fault", real=True, clean=True),
     Fault(
         "redis gone",
-        "SIGKILL of Valkey, back and empty after 2 s; who was asked before it was back has no stream to be judged",
+        "SIGKILL of Valkey, back and empty when a fifth of the questions have been asked meanwhile; those asked before "
+        "have no stream to be judged",
         _gone("valkey"),
         real=True,
         clean=True,
         blinding=True,
     ),
-    Fault("milvus gone", "SIGKILL of Milvus Lite, back after 2 s", _gone("milvus"), real=True, clean=True),
+    Fault(
+        "milvus gone",
+        "SIGKILL of Milvus Lite, back when a fifth of the questions have been asked meanwhile",
+        _gone("milvus"),
+        real=True,
+        clean=True,
+    ),
     Fault(
         "engine hung",
         "the engine brings no more tokens, in the middle of an answer; the watchdog ends the worker",

@@ -23,9 +23,9 @@ _HEADINGS = (
 
 _PAGE = """# What was killed, and what became of the requests
 
-Written by `make faults` on {date}: {requests} requests, {real} of them through the real stages, seed {seed}, in
-{minutes} minutes on {cores} cores. Three Kafka brokers (replication 3, two in-sync replicas at least) and two worker
-processes for each stage of a question, all as processes of the local stack.
+Written by `make faults` on {date}: {requests} requests over both guarantees, {real} of them through the real stages,
+seed {seed}, in {minutes} minutes on {cores} cores. Three Kafka brokers (replication 3, two in-sync replicas at least)
+and two worker processes for each stage of a question, all as processes of the local stack.
 
 Most rounds have stages that *echo*: the runtime, the events and the topics are real, and nothing waits for a model. The
 *real* ones are ragline's own, with the projector, on Milvus Lite and Valkey; only the two models have stand-ins, a
