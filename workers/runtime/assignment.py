@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
+from workers.runtime.committed import read_committed
 from workers.runtime.guarantee import Guarantee
 from workers.runtime.metrics import Metrics
 from workers.runtime.partition import NEW, Partition
@@ -31,6 +32,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
+        group: str,
         guarantee: Guarantee,
         settings: RuntimeSettings,
         history: Callable[[str], int],
@@ -39,6 +41,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         fail: Callable[[BaseException], None],
     ) -> None:
         self._consumer = consumer
+        self._group = group
         self._guarantee = guarantee
         self._settings = settings
         self._history = history
@@ -105,8 +108,19 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         except TimeoutError:
             log.warning("commit at the rebalance took too long; some work may be done again")
 
+    async def _taken_by_others(self, tps: Iterable[TopicPartition]) -> set[TopicPartition]:
+        """Which of our partitions somebody else had since our last commit: we were out of the group for a while."""
+        partitions = {tp: self.partitions[tp] for tp in tps}
+        commits = await read_committed(self._consumer, self._group, partitions)
+        taken = {tp for tp, partition in partitions.items() if not partition.is_ours(commits.get(tp))}
+        for tp in taken:
+            log.warning("another worker had the partition meanwhile; what was begun here is dropped", partition=str(tp))
+        return taken
+
     async def _take(self, assigned: set[TopicPartition]) -> None:
-        for tp in self.partitions.keys() - assigned:
+        lost = self.partitions.keys() - assigned
+        lost |= await self._taken_by_others(self.partitions.keys() - lost)
+        for tp in lost & self.partitions.keys():
             partition = self.partitions.pop(tp)
             partition.lose()
             self._on_lost(partition)
@@ -116,8 +130,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         new = assigned - self.partitions.keys()
         # First nobody else can commit, then the position is read.
         await asyncio.gather(*[self._guarantee.open(tp) for tp in new])
-        # aiokafka's public `committed` leaves out the metadata.
-        commits = await self._consumer._coordinator.fetch_committed_offsets(list(new))  # noqa: SLF001
+        commits = await read_committed(self._consumer, self._group, new)
         beginnings = await self._consumer.beginning_offsets(list(new)) if new else {}
         for tp, partition in self.partitions.items():
             partition.open = True
@@ -125,8 +138,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         for tp in new:
             commit = commits.get(tp)
             beginning = beginnings.get(tp, 0)
-            offset = commit.offset if commit is not None and commit.offset >= 0 else beginning
-            runs, left = split(commit.metadata or "" if commit is not None else "")
+            offset = commit.offset if commit is not None else beginning
+            runs, left = split(commit.metadata if commit is not None else "")
             mark, quarantined = take_over(left, offset, self._settings.max_outstanding)
             if left is not None:
                 log.warning("the owner before did not leave in good order", partition=str(tp), deaths=mark.deaths)

@@ -177,7 +177,7 @@ class _Transactions:
         assert partition is not None  # noqa: S101 - a turn has completions, or a commit was asked for
         for completion in completions:
             partition.progress.finish(completion.job.record.origin.offset)
-        position = partition.position()
+        position = partition.offer()
         await self._producer.send_offsets_to_transaction({self._tp: position}, self._group)
         await self._producer.commit_transaction()
         partition.committed = position

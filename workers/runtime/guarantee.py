@@ -98,8 +98,7 @@ class AtLeastOnce:
         self._line.put(completion)
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
-        positions = {p: p.position() for p in partitions if not p.lost}
-        changed = {p: position for p, position in positions.items() if position != p.committed}
+        changed = {p: p.offer() for p in partitions if not p.lost and p.position() != p.committed}
         if not changed:
             return
         offsets = {TopicPartition(p.topic, p.number): position for p, position in changed.items()}

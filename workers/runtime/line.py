@@ -79,6 +79,7 @@ class Line:
                 for done in flushes:
                     if not done.done():
                         done.set_result(None)
+                completions, flushes = [], []
         except Exception as error:  # noqa: BLE001 - handed on: the owner decides
             self._flushes += flushes
             self._refuse()

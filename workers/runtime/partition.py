@@ -1,6 +1,6 @@
 """What a worker holds of one assigned partition."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import Protocol
 
@@ -8,6 +8,8 @@ from workers.runtime.progress import Progress
 from workers.runtime.survival import Mark
 
 NEW = Mark()
+# Commits of which one may be the last that the group has taken.
+_OFFERS = 16
 
 
 class LostPartitionError(Exception):
@@ -47,6 +49,7 @@ class Partition:
         self.open = True
         self.seen = SeenKeys(seen_limit)
         self.committed: tuple[int, str] | None = None
+        self._offered: deque[tuple[int, str]] = deque(maxlen=_OFFERS)
         self.lost = False
         self.works: set[Stoppable] = set()
 
@@ -57,6 +60,16 @@ class Partition:
         """What to commit: offset and metadata."""
         offset, runs = self.progress.commit()
         return offset, runs + self.mark.encode() if self.open else runs
+
+    def offer(self) -> tuple[int, str]:
+        """What to commit, and note that we try to."""
+        position = self.position()
+        self._offered.append(position)
+        return position
+
+    def is_ours(self, committed: tuple[int, str] | None) -> bool:
+        """Whether what the group has committed comes from here: else somebody had the partition while we slept."""
+        return committed in self._offered if committed is not None else not self._offered
 
     def is_careful(self, offset: int) -> bool:
         """Whether the record is to be handled alone, for it may kill its worker."""

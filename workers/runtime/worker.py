@@ -63,7 +63,14 @@ class Worker:
         self._died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._guarantee = self._make_guarantee()
         self._assignment = Assignment(
-            self._consumer, self._guarantee, settings, self._history, self._metrics, self._backlog.drop, self._die
+            self._consumer,
+            names.group(stage.name),
+            self._guarantee,
+            settings,
+            self._history,
+            self._metrics,
+            self._backlog.drop,
+            self._die,
         )
         self._intake = Intake(
             self._consumer,
