@@ -168,7 +168,8 @@ class Headers:
 
     @property
     def deadline_at(self) -> datetime | None:
-        return _time(self._text("ragline_deadline"))
+        text = self._text("ragline_deadline")
+        return _time(text) if text else None
 
     @property
     def attempt(self) -> int:
@@ -189,7 +190,8 @@ class Headers:
 
     @property
     def redrives(self) -> int:
-        return _count(self._text(REDRIVES), 0)
+        text = self._text(REDRIVES)
+        return _count(text, 0) if text else 0
 
     @property
     def redriven_for(self) -> str | None:

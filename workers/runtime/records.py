@@ -31,9 +31,6 @@ from topics.names import Namespace
 from topics.specs import TOPIC_OF_EVENT, TopicSpec, dead_letters
 from workers.runtime.stage import Delivery, PoisonError, StageError
 
-_SPEC_VERSION = ("ce_specversion", b"1.0")
-_CONTENT_TYPE = ("content-type", CONTENT_TYPE.encode())
-
 
 class Incoming(NamedTuple):
     """A record as fetched. ``fetched_ms`` is Unix time in milliseconds."""
@@ -125,21 +122,25 @@ def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Names
     """
     if not events:
         return []
-    incoming = record.headers
-    cause = incoming.id or _own_id(record)
-    redrives = incoming.redrives
+    raw = record.headers.raw
+    cause = record.headers.id or _own_id(record)
+    redrives = record.headers.redrives
     passed = _passed_on(record, span, redrives)
     made = []
     for index, event in enumerate(events):
         kind = event.TYPE
-        event_id = derive_id(cause, span.stage, kind, index, *((redrives,) if redrives else ()))
+        tries = (redrives,) if redrives else ()
+        event_id = derive_id(cause, span.stage, kind, index, *tries)
         key = event.key.encode("utf-8", "replace")
         headers = [("ce_id", event_id.encode()), ("ce_type", kind.encode()), ("ce_subject", key), *passed]
-        if tenant := event.tenant_id or incoming.tenant:
-            headers.append(("ragline_tenant", tenant.encode("utf-8", "replace")))
+        own_tenant, expires_at = event.tenant_id, event.expires_at
+        if tenant := own_tenant.encode("utf-8", "replace") if own_tenant else raw.get("ragline_tenant"):
+            headers.append(("ragline_tenant", tenant))
         # After a redrive the header's deadline alone counts, for it was written then.
-        if expires_at := incoming.deadline_at if redrives else event.expires_at or incoming.deadline_at:
+        if expires_at and not redrives:
             headers.append(("ragline_deadline", expires_at.isoformat().encode()))
+        elif deadline := raw.get("ragline_deadline"):
+            headers.append(("ragline_deadline", deadline))
         made.append(Outgoing(names.topic(TOPIC_OF_EVENT[type(event)]), key, codec.encode(event), headers))
     return made
 
@@ -150,13 +151,8 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
     topic, partition, offset = record.origin
     time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
     headers = [
-        _SPEC_VERSION,
-        _CONTENT_TYPE,
-        ("ce_source", b"ragline/" + span.stage.encode()),
-        ("ce_time", _time_of(span.finished_ms)),
-        ("ragline_attempt", b"%d" % span.attempt),
-        ("ragline_source_topic", topic.encode()),
-        ("ragline_source_partition", b"%d" % partition),
+        *_of_stage(span.stage, topic, partition, span.attempt),
+        _time_header(span.finished_ms),
         ("ragline_source_offset", b"%d" % offset),
         (TIMELINE, with_stage_time(raw.get(TIMELINE), time)),
     ]
@@ -169,10 +165,22 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
     return headers
 
 
+@lru_cache(maxsize=256)
+def _of_stage(stage: str, topic: str, partition: int, attempt: int) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_source", f"ragline/{stage}".encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+        ("ragline_attempt", b"%d" % attempt),
+        ("ragline_source_topic", topic.encode()),
+        ("ragline_source_partition", b"%d" % partition),
+    )
+
+
 # Many records are finished in the same millisecond.
 @lru_cache(maxsize=16)
-def _time_of(ms: int) -> bytes:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().encode()
+def _time_header(ms: int) -> tuple[str, bytes]:
+    return "ce_time", datetime.fromtimestamp(ms / 1000, UTC).isoformat().encode()
 
 
 def dead_letter(
