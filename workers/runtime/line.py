@@ -1,6 +1,7 @@
 """Where finished work waits for its turn: what finishes during one turn goes into the next, as one group."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,6 +9,9 @@ from workers.runtime.job import Completion
 from workers.runtime.partition import LostPartitionError
 
 _GATHER_S = 0.02
+# Between two turns, as a share of the first one's time: when brokers are slow, fewer and larger turns serve everybody.
+_REST = 0.5
+_MOST_REST_S = 0.1
 
 
 class Line:
@@ -27,6 +31,7 @@ class Line:
         self._waiting: list[Completion] = []
         self._flushes: list[asyncio.Future[None]] = []
         self._arrived = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -54,6 +59,7 @@ class Line:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flushes.append(done)
         self._arrived.set()
+        self._hurry.set()
         await done
 
     async def close(self) -> list[Completion]:
@@ -75,11 +81,13 @@ class Line:
                 self._arrived.clear()
                 completions, self._waiting = self._waiting, []
                 flushes, self._flushes = self._flushes, []
+                began_s = time.monotonic()
                 await self._turn(completions)
                 for done in flushes:
                     if not done.done():
                         done.set_result(None)
                 completions, flushes = [], []
+                await self._rest(time.monotonic() - began_s)
         except Exception as error:  # noqa: BLE001 - handed on: the owner decides
             self._flushes += flushes
             self._refuse()
@@ -97,6 +105,13 @@ class Line:
         while len(self._waiting) > count and time.monotonic() < until_s:
             count = len(self._waiting)
             await asyncio.sleep(0)
+
+    async def _rest(self, turn_s: float) -> None:
+        if not self._flushes:
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(turn_s * _REST, _MOST_REST_S)):
+                    await self._hurry.wait()
 
     def _refuse(self) -> None:
         for done in self._flushes:
