@@ -16,7 +16,7 @@ from workers.runtime.cancellation import Cancelled, RequestCancelledError
 from workers.runtime.guarantee import Guarantee
 from workers.runtime.job import Backlog, Job
 from workers.runtime.metrics import Metrics
-from workers.runtime.partition import LostPartitionError
+from workers.runtime.partition import LostPartitionError, Partition
 from workers.runtime.settling import LARGE_BYTES, Settling
 from workers.runtime.stage import (
     BatchedStage,
@@ -62,6 +62,7 @@ class Handler:
         self._metrics = metrics
         self._tracing = tracing
         self._slots = asyncio.Semaphore(self._single.max_in_flight if self._single else 1)
+        self._last_careful: Partition | None = None
         self._open = True
 
     async def run(self, group: asyncio.TaskGroup) -> None:
@@ -211,8 +212,11 @@ class Handler:
         if record.origin.offset == job.partition.quarantined:
             return PoisonError("quarantined", "Its worker died each time it was handled.")
         if job.careful:
+            # The one before is no longer suspected; that must be known as well before this one can kill us.
+            partitions = {job.partition, self._last_careful or job.partition}
+            self._last_careful = job.partition
             job.partition.suspect(record.origin.offset)
-            await self._guarantee.commit([job.partition])
+            await self._guarantee.commit(partitions)
         return None
 
     def _end_unhandled(self, delivery: Delivery[Event]) -> tuple[Event, ...]:

@@ -16,8 +16,8 @@ from workers.runtime.stage import Delivery
 class Job:
     """One record, from fetch to commit. ``delivery`` is there once it is decoded.
 
-    Jobs with the same ``order_key`` are handled one after the other; one that is ``careful`` is handled alone, for it
-    may kill its worker.
+    Jobs with the same ``order_key`` are handled one after the other. One that is ``careful`` may kill its worker: of
+    those there is one at a time.
     """
 
     record: Incoming
@@ -32,8 +32,7 @@ class Job:
 
 def make_job(record: Incoming, spec: TopicSpec, partition: Partition) -> Job:
     """A job for a fetched record."""
-    careful = partition.is_careful(record.origin.offset)
-    return Job(record, spec, partition, careful, (partition, "" if careful else request_key(record)))
+    return Job(record, spec, partition, partition.is_careful(record.origin.offset), (partition, request_key(record)))
 
 
 class Completion(NamedTuple):
@@ -48,12 +47,14 @@ class Backlog:
 
     def __init__(self) -> None:
         self._ready: deque[Job] = deque()
+        self._careful: deque[Job] = deque()
+        self._alone: Job | None = None
         self._behind: dict[tuple[Partition, str], deque[Job] | None] = {}
         self._waiting = 0
         self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready) + self._waiting
+        return len(self._ready) + len(self._careful) + self._waiting
 
     def add(self, job: Job) -> None:
         """Put a new job at the end."""
@@ -69,10 +70,12 @@ class Backlog:
 
     def add_again(self, job: Job) -> None:
         """Put back a job that was taken and is to be tried again; those behind it still wait."""
+        self._leave(job)
         self._put(job)
 
     def finish(self, job: Job) -> None:
         """Note that a taken job is over, and let the one behind it come."""
+        self._leave(job)
         behind = self._behind.get(job.order_key)
         if behind:
             self._waiting -= 1
@@ -83,29 +86,29 @@ class Backlog:
     def drop(self, partition: Partition) -> None:
         """Forget the jobs of a partition that was lost."""
         self._ready = deque(job for job in self._ready if job.partition is not partition)
+        self._careful = deque(job for job in self._careful if job.partition is not partition)
+        if self._alone is not None and self._alone.partition is partition:
+            self._alone = None
         for key in [key for key in self._behind if key[0] is partition]:
             self._waiting -= len(self._behind.pop(key) or ())
-        if not self._ready:
-            self._arrived.clear()
+        self._note_arrivals()
 
     def take(self, limit: int) -> list[Job]:
-        """Take up to ``limit`` jobs that may run now; one that is to be handled alone comes alone."""
-        jobs: list[Job] = []
-        while self._ready and len(jobs) < limit and not (jobs and self._ready[0].careful):
-            jobs.append(self._ready.popleft())
-            if jobs[-1].careful:
-                break
-        if not self._ready:
-            self._arrived.clear()
+        """Take up to ``limit`` jobs that may run now; a careful one comes alone."""
+        if self._careful and self._alone is None:
+            self._alone = self._careful.popleft()
+            jobs = [self._alone]
+        else:
+            jobs = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        self._note_arrivals()
         return jobs
 
     def take_for(self, request_id: str) -> list[Job]:
         """Take the jobs of a request that may run now, before their turn."""
-        jobs = [job for job in self._ready if request_key(job.record) == request_id]
+        jobs = [job for job in (*self._ready, *self._careful) if request_key(job.record) == request_id]
         for job in jobs:
-            self._ready.remove(job)
-        if not self._ready:
-            self._arrived.clear()
+            (self._careful if job.careful else self._ready).remove(job)
+        self._note_arrivals()
         return jobs
 
     async def wait(self) -> None:
@@ -113,5 +116,16 @@ class Backlog:
         await self._arrived.wait()
 
     def _put(self, job: Job) -> None:
-        self._ready.append(job)
-        self._arrived.set()
+        (self._careful if job.careful else self._ready).append(job)
+        self._note_arrivals()
+
+    def _leave(self, job: Job) -> None:
+        if job is self._alone:
+            self._alone = None
+            self._note_arrivals()
+
+    def _note_arrivals(self) -> None:
+        if self._ready or (self._careful and self._alone is None):
+            self._arrived.set()
+        else:
+            self._arrived.clear()

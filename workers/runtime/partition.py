@@ -75,8 +75,8 @@ class Partition:
         """Whether the record is to be handled alone, for it may kill its worker."""
         return self.mark.is_careful(offset)
 
-    def suspect(self, offset: int) -> None:
-        """Note the record that is handled alone now; it counts once it is committed."""
+    def suspect(self, offset: int | None) -> None:
+        """Note the record that is handled alone now, or that there is none; it counts once it is committed."""
         self.mark = replace(self.mark, suspect=offset)
 
     def lose(self) -> None:

@@ -97,6 +97,8 @@ class Settling:
             for job, _ in completions:
                 self._metrics.finished(max(0.0, now_s - job.record.fetched_ms / 1000))
                 self._backlog.finish(job)
+                if job.careful:
+                    job.partition.suspect(None)
             for partition in {job.partition for job, _ in completions}:
                 self._on_finished(partition)
         self.let_go([job for job, _ in completions])

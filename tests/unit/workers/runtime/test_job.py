@@ -7,6 +7,7 @@ from workers.runtime.job import Backlog, Job, make_job
 from workers.runtime.partition import Partition, SeenKeys
 from workers.runtime.progress import Progress
 from workers.runtime.records import Incoming
+from workers.runtime.survival import Mark
 
 
 def new_job(partition: Partition, offset: int, key: bytes | None) -> Job:
@@ -68,3 +69,37 @@ def test_seen_keys_forget_the_oldest() -> None:
     assert seen.first_offset(b"a", 3) == 1
     assert seen.first_offset(b"c", 4) == 4
     assert seen.first_offset(b"a", 5) == 5
+
+
+def careful_partition(number: int) -> Partition:
+    return Partition("rag.documents", number, Progress(0), 10, Mark(deaths=2, horizon=5))
+
+
+def test_there_is_one_careful_job_at_a_time_and_others_go_on() -> None:
+    backlog, one, other = Backlog(), careful_partition(0), careful_partition(1)
+    first, second, third = new_job(one, 0, b"a"), new_job(other, 0, b"b"), new_job(one, 1, b"c")
+    usual = new_job(one, 6, b"d")
+    for job in (first, second, third, usual):
+        backlog.add(job)
+    assert backlog.take(10) == [first]
+    assert backlog.take(10) == [usual]
+    assert backlog.take(10) == []
+    backlog.finish(first)
+    assert backlog.take(10) == [second]
+    backlog.add_again(second)
+    assert backlog.take(10) == [third]
+    backlog.drop(one)
+    assert backlog.take(10) == [second]
+    assert len(backlog) == 0
+
+
+def test_careful_jobs_keep_the_order_of_their_key() -> None:
+    backlog, partition = Backlog(), careful_partition(0)
+    careful, later = new_job(partition, 5, b"a"), new_job(partition, 6, b"a")
+    backlog.add(careful)
+    backlog.add(later)
+    assert (careful.careful, later.careful) == (True, False)
+    assert backlog.take(10) == [careful]
+    assert backlog.take(10) == []
+    backlog.finish(careful)
+    assert backlog.take(10) == [later]
