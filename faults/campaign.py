@@ -188,7 +188,8 @@ class Campaign:
         if self._systems is not None:
             blind_until = max((made.over for made in arena.injections), default=0.0) if fault.blinding else 0.0
             watched = frozenset(key for key, at in load.asked.items() if at > blind_until)
-            found = await self._judge_streams(self._systems, watched, exactly_once=_is_strict(self._guarantee, fault))
+            strict = _is_strict(self._guarantee, fault)
+            found = await self._judge_streams(self._systems, watched, exactly_once=strict, waking=fault.waking)
             verdict = replace(verdict, findings=(*verdict.findings, *found))
         made = Round(
             fault,
@@ -216,10 +217,12 @@ class Campaign:
                 return verdict
             await asyncio.sleep(_LOOK_S)
 
-    async def _judge_streams(self, systems: Systems, keys: frozenset[str], *, exactly_once: bool) -> list[Finding]:
+    async def _judge_streams(
+        self, systems: Systems, keys: frozenset[str], *, exactly_once: bool, waking: bool
+    ) -> list[Finding]:
         """Everything is committed by now, so the projector has shown everything."""
         streams = await read_streams(systems.addresses.live_view, self._names, keys)
-        return judge_streams(self._journal.of(keys), streams, exactly_once=exactly_once)
+        return judge_streams(self._journal.of(keys), streams, exactly_once=exactly_once, waking=waking)
 
     def _say(self, made: Round, took_s: float) -> None:
         verdict = made.verdict

@@ -34,7 +34,8 @@ class Fault:
 
     With ``real`` it befalls the real stages, else the echoes. A fault that is not meant for at_least_once has
     ``transactional``; one that must leave no duplicates even there has ``clean``; one that needs a disk to fill up has
-    ``needs_disk``; one that empties the live view has ``blinding``.
+    ``needs_disk``; one that empties the live view has ``blinding``; one after which a worker that was taken for dead goes
+    on has ``waking``.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Fault:
     clean: bool = False
     needs_disk: bool = False
     blinding: bool = False
+    waking: bool = False
 
 
 def trapped(

@@ -72,5 +72,6 @@ REAL = (
         "SIGSTOP in the middle of an answer, past the session timeout; SIGCONT",
         suspended(["token", "token"], _GENERATION, most_passes=_MOST_TOKENS),
         real=True,
+        waking=True,
     ),
 )

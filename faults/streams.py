@@ -28,12 +28,13 @@ async def read_streams(settings: LiveViewSettings, names: Namespace, keys: Colle
 
 
 def judge_streams(
-    records: Iterable[Record], streams: Mapping[str, Sequence[Entry]], *, exactly_once: bool
+    records: Iterable[Record], streams: Mapping[str, Sequence[Entry]], *, exactly_once: bool, waking: bool = False
 ) -> list[Finding]:
     """Each of these streams ends once, with one of the request's answers, after that attempt's text and no other.
 
     ``records`` are those of the topic of answers; what they say is the truth. Without ``exactly_once`` a worker that
-    was taken for dead may still answer when the next attempt has begun: either text may then be cut off.
+    was taken for dead may still answer when the next attempt has begun: either text may then be cut off. A worker that
+    is ``waking`` may begin an attempt before it learns that it is shut out: that one is never answered.
     """
     answers: dict[str, dict[int, str]] = {key: {} for key in streams}
     for record in records:
@@ -43,6 +44,8 @@ def judge_streams(
     for key, entries in streams.items():
         if answers[key]:
             findings += _judge_text(key, answers[key], entries, exactly_once=exactly_once)
+            if exactly_once and not waking:
+                findings += _judge_last(key, answers[key], entries)
             findings += _judge_end(key, answers[key], entries)
     return findings
 
@@ -56,10 +59,14 @@ def _judge_text(key: str, answers: Mapping[int, str], entries: Sequence[Entry], 
             findings.append(
                 Finding("spliced", "generation", key, f"attempt {attempt} streamed {text!r}, not {answer!r}")
             )
-    last = max(texts, default=0)
-    if exactly_once and last not in answers:
-        findings.append(Finding("spliced", "generation", key, f"attempt {last} is shown, {sorted(answers)} answered"))
     return findings
+
+
+def _judge_last(key: str, answers: Mapping[int, str], entries: Sequence[Entry]) -> list[Finding]:
+    last = max(texts_by_attempt(entries), default=0)
+    if last in answers:
+        return []
+    return [Finding("spliced", "generation", key, f"attempt {last} is shown, {sorted(answers)} answered")]
 
 
 def _judge_end(key: str, answers: Mapping[int, str], entries: Sequence[Entry]) -> list[Finding]:
