@@ -34,8 +34,8 @@ class Fault:
 
     With ``real`` it befalls the real stages, else the echoes. A fault that is not meant for at_least_once has
     ``transactional``; one that must leave no duplicates even there has ``clean``; one that needs a disk to fill up has
-    ``needs_disk``; one that empties the live view has ``blinding``; one after which a worker that was taken for dead goes
-    on has ``waking``.
+    ``needs_disk``; one that empties the live view has ``blinding``; one after which a worker goes on that was taken for
+    dead has ``waking``.
     """
 
     name: str
