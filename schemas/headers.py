@@ -208,9 +208,9 @@ class Headers:
 _NAMES = tuple(name for name, member in vars(Headers).items() if isinstance(member, property))
 
 
-def with_stage_time(timeline: bytes | None, time: StageTime) -> bytes:
+def with_stage_time(timeline: bytes | None, stage: str, started_ms: int, finished_ms: int, attempt: int) -> bytes:
     """A timeline header with one more entry. One that is overlong or no list is begun anew; more is not looked at."""
-    entry = orjson.dumps((time.stage, time.started_ms, time.finished_ms, time.attempt))
+    entry = orjson.dumps((stage, started_ms, finished_ms, attempt))
     if timeline and len(timeline) < _MAX_TIMELINE_BYTES and timeline.startswith(b"[[") and timeline.endswith(b"]]"):
         return timeline[:-1] + b"," + entry + b"]"
     return b"[" + entry + b"]"
@@ -218,7 +218,12 @@ def with_stage_time(timeline: bytes | None, time: StageTime) -> bytes:
 
 def derive_id(*parts: str | int) -> str:
     """Make an ID that is the same whenever the parts are: a redelivered input yields the same output ID."""
-    return hashlib.sha256(_joined(parts[:1]) + _joined_often(parts[1:])).hexdigest()[:32]
+    return hashlib.sha256(_joined(parts)).hexdigest()[:32]
+
+
+def derive_output_id(cause: bytes, *parts: str | int) -> bytes:
+    """``derive_id`` of a cause and what is the same for all outputs of a kind, quickly."""
+    return hashlib.sha256(b"%d:%b%b" % (len(cause), cause, _joined_often(parts))).hexdigest()[:32].encode()
 
 
 def _joined(parts: tuple[str | int, ...]) -> bytes:
@@ -227,7 +232,6 @@ def _joined(parts: tuple[str | int, ...]) -> bytes:
     return b"".join([b"%d:%b" % (len(part), part) for part in encoded])
 
 
-# What follows an input's ID is the same for all outputs of a kind.
 _joined_often = lru_cache(maxsize=256)(_joined)
 
 

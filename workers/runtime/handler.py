@@ -90,7 +90,7 @@ class Handler:
     async def _end(self, job: Job) -> None:
         outcome = await self._prepare(job)
         if outcome is not None:
-            await self._settling.settle(job, outcome)
+            await self._settle(job, outcome)
             return
         self._settling.let_go([job])
         if not job.partition.lost:
@@ -120,8 +120,10 @@ class Handler:
                 span.end()
         if outcome is None:
             self._settling.let_go([job])
+        elif len(job.record.value or b"") > LARGE_BYTES:
+            await self._settling.settle_large(job, outcome)
         else:
-            await self._settling.settle(job, outcome)
+            self._settling.settle(job, outcome)
 
     async def _handle(self, stage: ConcurrentStage[Any], job: Job, delivery: Delivery[Event]) -> Outcome | None:
         """The stage's outcome; None if the partition was lost meanwhile."""
@@ -162,7 +164,7 @@ class Handler:
         for job in jobs:
             outcome = await self._prepare(job)
             if outcome is not None:
-                await self._settling.settle(job, outcome)
+                await self._settle(job, outcome)
             elif job.delivery is None or job.partition.lost:
                 self._settling.let_go([job])
             else:
@@ -177,7 +179,7 @@ class Handler:
                 span.end()
         for (job, _), span, outcome in zip(ready, spans, outcomes, strict=True):
             job.traceparent = span.traceparent
-            await self._settling.settle(job, outcome)
+            await self._settle(job, outcome)
 
     async def _handle_batch(self, stage: BatchedStage[Any], deliveries: Sequence[Delivery[Event]]) -> list[Outcome]:
         try:
@@ -230,6 +232,12 @@ class Handler:
             self._metrics.expired += 1
             return records.expired(delivery, self._stage.name, deadline_at)
         return ()
+
+    async def _settle(self, job: Job, outcome: Outcome) -> None:
+        if len(job.record.value or b"") > LARGE_BYTES:
+            await self._settling.settle_large(job, outcome)
+        else:
+            self._settling.settle(job, outcome)
 
     def _as_error(self, error: Exception) -> StageError:
         if not isinstance(error, StageError):

@@ -22,8 +22,8 @@ from schemas.headers import (
     TIMELINE,
     Headers,
     Origin,
-    StageTime,
     derive_id,
+    derive_output_id,
     with_stage_time,
 )
 from schemas.revision import document_revision
@@ -123,16 +123,16 @@ def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Names
     if not events:
         return []
     raw = record.headers.raw
-    cause = record.headers.id or _own_id(record)
+    cause = raw.get("ce_id") or _own_id(record).encode()
     redrives = record.headers.redrives
     passed = _passed_on(record, span, redrives)
     made = []
     for index, event in enumerate(events):
         kind = event.TYPE
         tries = (redrives,) if redrives else ()
-        event_id = derive_id(cause, span.stage, kind, index, *tries)
+        event_id = derive_output_id(cause, span.stage, kind, index, *tries)
         key = event.key.encode("utf-8", "replace")
-        headers = [("ce_id", event_id.encode()), ("ce_type", kind.encode()), ("ce_subject", key), *passed]
+        headers = [("ce_id", event_id), ("ce_type", kind.encode()), ("ce_subject", key), *passed]
         own_tenant, expires_at = event.tenant_id, event.expires_at
         if tenant := own_tenant.encode("utf-8", "replace") if own_tenant else raw.get("ragline_tenant"):
             headers.append(("ragline_tenant", tenant))
@@ -149,12 +149,11 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
     """Headers that all outputs of a record have in common."""
     raw = record.headers.raw
     topic, partition, offset = record.origin
-    time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
     headers = [
         *_of_stage(span.stage, topic, partition, span.attempt),
         _time_header(span.finished_ms),
         ("ragline_source_offset", b"%d" % offset),
-        (TIMELINE, with_stage_time(raw.get(TIMELINE), time)),
+        (TIMELINE, with_stage_time(raw.get(TIMELINE), span.stage, span.started_ms, span.finished_ms, span.attempt)),
     ]
     if traceparent := span.traceparent.encode("utf-8", "replace") if span.traceparent else raw.get("traceparent"):
         headers.append(("traceparent", traceparent))

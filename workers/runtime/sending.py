@@ -90,6 +90,8 @@ def partition_of(key: bytes, count: int) -> int:
 
     Murmur2 as in ``org.apache.kafka.common.utils.Utils.murmur2``; aiokafka's takes three times as long.
     """
+    if count == 1:
+        return 0
     length = len(key)
     words, rest = divmod(length, 4)
     hashed = 0x9747B28C ^ length

@@ -70,14 +70,22 @@ class Settling:
         self._begun.update(jobs)
         self._idle.clear()
 
-    async def settle(self, job: Job, outcome: Outcome) -> None:
+    async def settle_large(self, job: Job, outcome: Outcome) -> None:
+        """``settle`` for a job whose records take long to encode."""
+        if isinstance(outcome, Produce) and not job.partition.lost:
+            made = await asyncio.to_thread(self._records, job, outcome.events)
+            self._guarantee.deliver(Completion(job, made))
+        else:
+            self.settle(job, outcome)
+
+    def settle(self, job: Job, outcome: Outcome) -> None:
         """Deliver what came of a job, or have it tried again."""
         if job.partition.lost:
             self.let_go([job])
         elif isinstance(outcome, Produce):
-            await self._complete(job, outcome.events)
+            self._guarantee.deliver(Completion(job, self._records(job, outcome.events)))
         else:
-            await self._settle_error(job, outcome)
+            self._settle_error(job, outcome)
 
     def let_go(self, jobs: Sequence[Job]) -> None:
         """Note that jobs are no longer this worker's concern."""
@@ -103,31 +111,27 @@ class Settling:
                 self._on_finished(partition)
         self.let_go([job for job, _ in completions])
 
-    async def _settle_error(self, job: Job, error: StageError) -> None:
+    def _settle_error(self, job: Job, error: StageError) -> None:
         deadline_at = job.delivery.deadline_at if job.delivery else None
         decision = retry.decide(error, job.attempt, deadline_at, datetime.now(UTC), self._settings, self._rng)
         self._note(job, error, decision)
         if isinstance(decision, retry.RetryAfter):
             self._retry(job, decision.delay_s)
         elif isinstance(decision, retry.Expire) and job.delivery and deadline_at:
-            await self._complete(job, records.expired(job.delivery, self._stage, deadline_at))
+            events = records.expired(job.delivery, self._stage, deadline_at)
+            self._guarantee.deliver(Completion(job, self._records(job, events)))
         else:
             self._fail(job, error, dead_letter=isinstance(decision, retry.GiveUp) and decision.dead_letter)
 
-    async def _complete(self, job: Job, events: Sequence[Event]) -> None:
-        span = self._span(job)
-        if len(job.record.value or b"") > LARGE_BYTES:
-            made = await asyncio.to_thread(records.outgoing, job.record, events, span, self._names)
-        else:
-            made = records.outgoing(job.record, events, span, self._names)
-        self._guarantee.deliver(Completion(job, made))
+    def _records(self, job: Job, events: Sequence[Event]) -> list[records.Outgoing]:
+        return records.outgoing(job.record, events, self._span(job), self._names)
 
     def _fail(self, job: Job, error: StageError, *, dead_letter: bool) -> None:
         """The record's end without success: a terminal event, and the record itself where people may look at it."""
         self._metrics.failed += 1
         event = job.delivery.event if job.delivery else None
         terminal = records.failure(job.record, event, self._subject, self._stage, error)
-        made = records.outgoing(job.record, terminal, self._span(job), self._names)
+        made = self._records(job, terminal)
         if dead_letter:
             self._metrics.dead_letters += 1
             made.append(records.dead_letter(job.record, job.spec, self._stage, error, job.attempt, self._names))

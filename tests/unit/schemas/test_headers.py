@@ -1,11 +1,12 @@
 import inspect
+from dataclasses import astuple
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id, with_stage_time
+from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id, derive_output_id, with_stage_time
 from schemas.values import MAX_INTEGER
 
 TEXT = st.text(max_size=30)
@@ -106,7 +107,7 @@ TIMES = st.builds(StageTime, TEXT, NUMBERS, NUMBERS, NUMBERS)
 def test_a_timeline_grows_entry_by_entry(times: list[StageTime]) -> None:
     timeline = None
     for time in times:
-        timeline = with_stage_time(timeline, time)
+        timeline = with_stage_time(timeline, *astuple(time))
     assert timeline
     assert Headers.decode([("ragline_timeline", timeline)]).timeline == tuple(times)
 
@@ -114,7 +115,7 @@ def test_a_timeline_grows_entry_by_entry(times: list[StageTime]) -> None:
 @pytest.mark.parametrize("before", [b"", b"[]", b"{}", b"[" * 100_000, b"[[" + b"1," * 100_000 + b"1]]"])
 def test_a_timeline_that_is_none_is_begun_anew(before: bytes) -> None:
     time = StageTime("query", 1, 2, 3)
-    assert Headers.decode([("ragline_timeline", with_stage_time(before, time))]).timeline == (time,)
+    assert Headers.decode([("ragline_timeline", with_stage_time(before, *astuple(time)))]).timeline == (time,)
 
 
 def test_headers_are_passed_on_as_they_came() -> None:
@@ -147,6 +148,11 @@ def test_a_lone_surrogate_does_not_stop_a_record() -> None:
 @given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
 def test_derived_ids_are_equal_exactly_when_their_parts_are(one: list[str], other: list[str]) -> None:
     assert (derive_id(*one) == derive_id(*other)) == (one == other)
+
+
+@given(TEXT, st.lists(TEXT | st.integers(0, 9), max_size=4))
+def test_output_ids_are_derived_alike(cause: str, parts: list[str | int]) -> None:
+    assert derive_output_id(cause.encode(), *parts).decode() == derive_id(cause, *parts)
 
 
 def test_derived_ids_take_numbers_and_any_text() -> None:
