@@ -83,7 +83,7 @@ class ExactlyOnce:
                 raise result
 
     def _of(self, partition: Partition) -> "_Transactions | None":
-        transactions = self._transactions.get(TopicPartition(partition.topic, partition.number))
+        transactions = self._transactions.get(partition.tp)
         return None if transactions is None or transactions.line.closed or partition.lost else transactions
 
     def _failed(self, tp: TopicPartition, error: Exception) -> None:

@@ -101,7 +101,7 @@ class AtLeastOnce:
         changed = {p: p.offer() for p in partitions if not p.lost and p.position() != p.committed}
         if not changed:
             return
-        offsets = {TopicPartition(p.topic, p.number): position for p, position in changed.items()}
+        offsets = {p.tp: position for p, position in changed.items()}
         try:
             await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:

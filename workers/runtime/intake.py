@@ -71,7 +71,7 @@ class Intake:
 
     def make_room(self, partition: Partition) -> None:
         """Note that records of a partition are finished."""
-        if self._has_room(partition) and TopicPartition(partition.topic, partition.number) not in self._fetching:
+        if self._has_room(partition) and partition.tp not in self._fetching:
             self._changed.set()
 
     def _has_room(self, partition: Partition) -> bool:

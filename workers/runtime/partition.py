@@ -4,6 +4,8 @@ from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import Protocol
 
+from aiokafka import TopicPartition
+
 from workers.runtime.progress import Progress
 from workers.runtime.survival import Mark
 
@@ -43,6 +45,7 @@ class Partition:
     ) -> None:
         self.topic = topic
         self.number = number
+        self.tp = TopicPartition(topic, number)
         self.progress = progress
         self.mark = mark
         self.quarantined = quarantined

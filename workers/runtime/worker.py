@@ -36,7 +36,8 @@ from workers.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
-_GC_THRESHOLDS = (50_000, 20, 20)
+# Hardly any of its objects form cycles: what waits for a commit is not looked through again and again.
+_GC_THRESHOLDS = (200_000, 10, 20)
 _CONNECT_WAIT_S = 2.0
 _LAG_PROBE_S = 0.25
 _CATCH_UP_TIMEOUT_S = 10.0
