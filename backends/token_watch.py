@@ -10,7 +10,7 @@ class TokenWatch:
     """
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._token_at = float("-inf")
 
     def token(self, now: float) -> None:
@@ -19,4 +19,4 @@ class TokenWatch:
 
     def seconds_left(self, now: float, waiting_since: float) -> float:
         """How long the engine may still be silent to one who waits; 0 when it counts as hung."""
-        return max(0.0, max(self._token_at, waiting_since) + self._timeout_s - now)
+        return max(0.0, max(self._token_at, waiting_since) + self.timeout_s - now)

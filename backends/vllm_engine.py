@@ -4,7 +4,6 @@ import asyncio
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import aclosing, contextmanager
@@ -16,6 +15,7 @@ import structlog
 from backends.engine import Delta, EngineDeadError, EngineSettings, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.token_watch import TokenWatch
+from backends.watched_stream import next_watched
 from schemas.values import ChatMessage, Lane, ResponseFormat, Sampling, Usage
 
 # Lower runs first.
@@ -161,21 +161,8 @@ class VllmEngine:
 
     async def _next(self, stream: AsyncGenerator[Any, None]) -> Any:
         """Wait for the next output, None after the last; cancelling it aborts the request in the engine."""
-        since = time.monotonic()
-        step = asyncio.create_task(_anext(stream))
-        try:
-            while not step.done():
-                await asyncio.wait({step}, timeout=self._watch.seconds_left(time.monotonic(), since))
-                if not step.done() and not self._watch.seconds_left(time.monotonic(), since):
-                    msg = f"engine {self.model} has brought no token for {self._settings.timeout_ms} ms"
-                    raise EngineDeadError(msg)
-        finally:
-            if not step.done():
-                step.cancel()
-                await asyncio.wait({step})
-        self._watch.token(time.monotonic())
         with _translated_errors():
-            return step.result()
+            return await next_watched(stream, self._watch, self.model)
 
     def _finish_reason(self, reason: str) -> Literal["stop", "length"]:
         if reason not in _FINISHED:
@@ -203,10 +190,6 @@ def _constraint(form: ResponseFormat) -> dict[str, Any]:
 
 def _do_nothing() -> None:
     """What is left to shut down."""
-
-
-async def _anext(stream: AsyncGenerator[Any, None]) -> Any:
-    return await anext(stream, None)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from random import Random
 from faults.cluster import Cluster
 from faults.fleet import Fleet
 from faults.load import Load
+from faults.systems import Systems
 from faults.traps import Trap, TrapFolder
 from topics.names import Namespace
 
@@ -27,7 +28,7 @@ class Injection:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """The cluster, the workers, the load and the seeded choices of one round."""
+    """The cluster, the workers, the load and the seeded choices of one round; ``systems`` are those of real stages."""
 
     cluster: Cluster
     fleet: Fleet
@@ -36,6 +37,7 @@ class Arena:
     load: Load
     rng: Random
     session_timeout_s: float
+    systems: Systems | None = None
     injections: list[Injection] = field(default_factory=list)
 
     @contextlib.asynccontextmanager

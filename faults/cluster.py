@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,17 +9,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from backends.kafka import KafkaSettings
+from faults.servers import HOST, Server, free_ports
 from faults.small_disk import SmallDisk
-from infra.local import child
 from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
 from infra.local.report import Report
 from topics.admin import describe_topics
 from topics.cluster import TopicsError
 from topics.names import Namespace
 
-HOST = "127.0.0.1"
 BROKERS = (1, 2, 3)
-_START_TIMEOUT_S = 90
 _HEALTHY_TIMEOUT_S = 90
 _LOOK_S = 0.1
 # Kafka's own limits are for clusters with minutes to spare: here a fault must be noticed within seconds.
@@ -45,7 +40,7 @@ class Cluster:
         self._data_dir = data_dir
         self._small_disk = small_disk
         self._jars = jars_path(data_dir)
-        ports = _free_ports(2 * len(BROKERS))
+        ports = free_ports(2 * len(BROKERS))
         clients, controllers = ports[: len(BROKERS)], ports[len(BROKERS) :]
         voters = {number: f"{HOST}:{port}" for number, port in zip(BROKERS, controllers, strict=True)}
         self.nodes = {
@@ -62,7 +57,9 @@ class Cluster:
             for number, port, controller in zip(BROKERS, clients, controllers, strict=True)
         }
         self.kafka = KafkaSettings(bootstrap_servers=",".join(f"{HOST}:{port}" for port in clients))
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._brokers = {
+            number: Server(kafka_process(node, self._jars), node.folder / "log") for number, node in self.nodes.items()
+        }
 
     async def start(self) -> None:
         """Start all brokers; returns when they answer."""
@@ -78,40 +75,22 @@ class Cluster:
 
     async def close(self) -> None:
         """Kill all brokers: nothing of them is kept."""
-        for number in list(self._processes):
-            await self.kill_broker(number)
+        for broker in self._brokers.values():
+            await broker.kill()
         if self._small_disk is not None:
             self._small_disk.unmount()
 
     async def start_broker(self, number: int) -> None:
         """Start one; returns when it answers."""
-        spec = kafka_process(self.nodes[number], self._jars)
-        with (self.nodes[number].folder / "log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *child.command(spec.argv),
-                env={**os.environ, **spec.env},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._processes[number] = process
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while process.returncode is None:
-                with contextlib.suppress(OSError):
-                    if await spec.ready():
-                        return
-                await asyncio.sleep(_LOOK_S)
-        msg = f"Kafka broker {number} ended with status {process.returncode}; see {self.nodes[number].folder / 'log'}"
-        raise RuntimeError(msg)
+        await self._brokers[number].start()
 
     async def kill_broker(self, number: int) -> None:
         """SIGKILL."""
-        await self._end(number, signal.SIGKILL)
+        await self._brokers[number].kill()
 
     async def stop_broker(self, number: int) -> None:
         """SIGTERM: it hands its leaderships over first."""
-        await self._end(number, signal.SIGTERM)
+        await self._brokers[number].stop()
 
     @property
     def can_fill_disk(self) -> bool:
@@ -127,7 +106,7 @@ class Cluster:
         """Make room again, and start the broker if that ended it."""
         assert self._small_disk is not None  # noqa: S101 - asked before
         self._small_disk.free()
-        if self._processes[BROKERS[-1]].returncode is not None:
+        if self._brokers[BROKERS[-1]].ended:
             await self.start_broker(BROKERS[-1])
 
     async def coordinator(self, group_or_transactional_id: str, *, transactional: bool = False) -> int:
@@ -158,17 +137,3 @@ class Cluster:
                     if partitions and all(len(p.in_sync) == len(BROKERS) for p in partitions):
                         return
                 await asyncio.sleep(5 * _LOOK_S)
-
-    async def _end(self, number: int, how: signal.Signals) -> None:
-        process = self._processes.pop(number)
-        if process.returncode is None:
-            process.send_signal(how)
-        await process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind((HOST, 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backends.engine import EngineDeadError
 from faults.chain import CHAIN, Step, wish_of
 from faults.traps import Traps
 from schemas.events import (
@@ -30,7 +29,7 @@ BATCHED = frozenset({"embedding", "retrieval"})
 # Larger than any record that a request's topics take.
 _HUGE_BYTES = 3 * MIB
 _SLOW_FACTOR = 100
-_SLOW_MS = 2_000
+_SLOW_MS = 3_000
 _DIMENSIONS = 8
 
 
@@ -61,9 +60,6 @@ class Echo:
         wish = wish_of(question_of(delivery.event), self.name)
         factor = _SLOW_FACTOR if self._traps.slowed else 1
         await asyncio.sleep((_SLOW_MS if wish == "slow" else duration_ms(delivery.key)) * factor / 1000)
-        trap = self._traps.passed("handling")
-        if trap is not None and trap.action == "engine_dead":
-            raise EngineDeadError("the engine is dead, as the fault campaign wants it")
         if wish == "killing":
             os.kill(os.getpid(), signal.SIGKILL)
         if wish == "poison":

@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.echo_worker import EchoOptions, ready_file
+from faults.addresses import Addresses
 from faults.mutants import Mutant
+from faults.worker import WorkerOptions, ready_file
 from infra.local import child
 from workers.runtime.settings import RuntimeSettings
 
@@ -23,13 +24,14 @@ _LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """What all workers of a campaign have in common."""
+    """What all workers of a campaign have in common. With ``systems`` their stages are the real ones."""
 
     bootstrap_servers: str
     namespace: str
     traps: Path
     logs: Path
     runtime: RuntimeSettings
+    systems: Addresses | None = None
     mutant: Mutant | None = None
 
 
@@ -108,16 +110,17 @@ class Fleet:
         """Run a worker again and again until cancelled."""
         options = self._options
         instance = name if static else ""
-        echo = EchoOptions(
+        told = WorkerOptions(
             stage=stage,
             name=name,
             bootstrap_servers=options.bootstrap_servers,
             namespace=options.namespace,
             traps=options.traps,
             runtime=options.runtime.model_copy(update={"group_instance_id": instance}),
+            systems=options.systems,
             mutant=options.mutant,
         )
-        argv = child.command([sys.executable, "-m", "faults.echo_worker", echo.model_dump_json()])
+        argv = child.command([sys.executable, "-m", "faults.worker", told.model_dump_json()])
         while True:
             with (options.logs / f"{name}.log").open("ab") as log:
                 process = await asyncio.create_subprocess_exec(

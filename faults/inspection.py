@@ -3,13 +3,12 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from faults.chain import STAGES
 from faults.cluster import Cluster
 from faults.journal import reader, topics
 from topics.names import Namespace
@@ -51,12 +50,14 @@ async def read_ends(cluster: Cluster, names: Namespace, timeout_s: float) -> End
             await asyncio.sleep(_LOOK_S)
 
 
-async def read_committed_offsets(cluster: Cluster, names: Namespace) -> dict[tuple[str, str, int], int]:
+async def read_committed_offsets(
+    cluster: Cluster, names: Namespace, stages: Sequence[str]
+) -> dict[tuple[str, str, int], int]:
     """Committed offsets by stage, topic (without namespace) and partition."""
     there = topics(names)
     found: dict[tuple[str, str, int], int] = {}
     async with cluster.admin() as admin:
-        for stage in STAGES:
+        for stage in stages:
             while True:
                 try:
                     offsets = await admin.list_consumer_group_offsets(names.group(stage))

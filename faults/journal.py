@@ -22,8 +22,8 @@ _ERROR_WAIT_S = 0.5
 
 def topics(names: Namespace) -> dict[str, str]:
     """The topics of a request and their dead letters, by their names on the cluster."""
-    specs = [*(step.source for step in CHAIN), ANSWERS, *(dead_letters(step.source) for step in CHAIN)]
-    return {names.topic(spec): spec.name for spec in specs}
+    specs = [*(step.source for step in CHAIN), ANSWERS]
+    return {names.topic(spec): spec.name for spec in [*specs, *map(dead_letters, specs)]}
 
 
 class Journal:
@@ -111,17 +111,27 @@ def record_of(raw: Any, topics_: Mapping[str, str]) -> Record:
             int(headers[f"{prefix}_partition"]),
             int(headers[f"{prefix}_offset"]),
         )
-    position = (topic, raw.partition, raw.offset)
-    key = (raw.key or b"").decode("utf-8", "replace")
-    return Record(position, key, headers.get("ce_id", ""), headers.get("ce_type", ""), origin, _question(raw.value))
+    body = _body(raw.value)
+    return Record(
+        position=(topic, raw.partition, raw.offset),
+        key=(raw.key or b"").decode("utf-8", "replace"),
+        id=headers.get("ce_id", ""),
+        type=headers.get("ce_type", ""),
+        origin=origin,
+        question=_question(body),
+        answer=body.get("answer"),
+        attempt=body.get("attempt", 0),
+    )
 
 
-def _question(value: bytes | None) -> str | None:
+def _body(value: bytes | None) -> dict[str, Any]:
     try:
         body = orjson.loads(value or b"null")
     except orjson.JSONDecodeError:
-        return None
-    if not isinstance(body, dict):
-        return None
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _question(body: dict[str, Any]) -> str | None:
     carrier = body.get("query", body)
     return carrier.get("question") if isinstance(carrier, dict) else None

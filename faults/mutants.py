@@ -1,23 +1,26 @@
-"""Defects planted in a worker process: each breaks one promise, and the oracle must see it."""
+"""Defects planted in a worker process: each breaks one promise, and the oracle must see it.
+
+They sit in the Kafka client and in ``Progress``, whatever the runtime between them looks like.
+"""
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 
-from workers.runtime.guarantee import AtLeastOnce
-from workers.runtime.job import Completion
-from workers.runtime.progress import Progress
+from workers.runtime.progress import Progress, decode_runs
 
 Mutant: TypeAlias = Literal["fencing_off", "commit_before_acks", "watermark_ignores_gaps"]
 
-_COMMIT_WAIT_S = 1.0
+_SEND_WAIT_S = 1.0
 
 
 def plant(mutant: Mutant) -> None:
-    """Break this process's runtime."""
+    """Break this process's runtime. Traps are installed before, so that they stay where they say they are."""
     _PLANTS[mutant]()
 
 
@@ -34,17 +37,30 @@ def _fencing_off() -> None:
 
 
 def _commit_before_acks() -> None:
-    """Work counts as done, and is committed, before what it produced is acknowledged."""
-    original = AtLeastOnce.deliver
+    """The producer says that the brokers have acknowledged what it has not even sent; so it counts as done, and is
+    committed, too early.
+    """
+    sending: set[asyncio.Task[Any]] = set()
 
-    async def deliver(self: AtLeastOnce, completions: Sequence[Completion]) -> Any:
-        for completion in completions:
-            completion.job.partition.progress.finish(completion.job.record.origin.offset)
-        self.dirty.set()
-        await asyncio.sleep(_COMMIT_WAIT_S)
-        return await original(self, completions)
+    async def late(send: Callable[[], Any]) -> None:
+        await asyncio.sleep(_SEND_WAIT_S)
+        await (await send())
 
-    AtLeastOnce.deliver = deliver  # type: ignore[method-assign]  # the defect
+    def hasty(name: str) -> None:
+        original = getattr(AIOKafkaProducer, name)
+
+        async def send(self: Any, *args: Any, **kwargs: Any) -> asyncio.Future[RecordMetadata]:
+            task = asyncio.create_task(late(partial(original, self, *args, **kwargs)))
+            sending.add(task)
+            task.add_done_callback(sending.discard)
+            acknowledged: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+            acknowledged.set_result(RecordMetadata("", 0, TopicPartition("", 0), -1, -1, 0, -1))
+            return acknowledged
+
+        setattr(AIOKafkaProducer, name, send)
+
+    hasty("send")
+    hasty("send_batch")
 
 
 def _watermark_ignores_gaps() -> None:
@@ -53,7 +69,8 @@ def _watermark_ignores_gaps() -> None:
 
     def commit(self: Progress) -> tuple[int, str]:
         watermark, metadata = original(self)
-        return (max(self._done) + 1, "") if self._done else (watermark, metadata)
+        runs = decode_runs(watermark, metadata)
+        return (runs[-1].stop, "") if runs else (watermark, metadata)
 
     Progress.commit = commit  # type: ignore[method-assign]  # the defect
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from faults.campaign import Guarantee, Round
-from faults.injections import BY_NAME, Fault
+from faults.fault import Fault
+from faults.injections import BY_NAME
 from faults.mutants import Mutant
 from faults.oracle import Kind
 
@@ -44,7 +45,7 @@ class Trial:
         return self.control.kept and not self.mutated.kept and self.mutated.verdict.count(self.case.expected) > 0
 
 
-async def try_all(run_one: RunOne, cases: Sequence[Case] = CASES) -> list[Trial]:
+async def try_all(run_one: RunOne, cases: Sequence[Case]) -> list[Trial]:
     """Run all cases; those with the same fault share the run without a defect."""
     controls: dict[tuple[Guarantee, str], Round] = {}
     trials = []

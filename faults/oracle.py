@@ -7,21 +7,25 @@ decided from the records that are there.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from faults.chain import CHAIN, Step, failing_stage
 from schemas.events import Answered
-from topics.specs import ANSWERS, DEAD_LETTERS_SUFFIX, QUERIES
+from topics.specs import ANSWERS, DEAD_LETTERS_SUFFIX, PROMPTS_BUILT, QUERIES, TopicSpec, dead_letters
 
 Position: TypeAlias = tuple[str, int, int]
-Kind: TypeAlias = Literal["lost", "duplicated", "phantom", "mismatched", "wrong_end"]
+Kind: TypeAlias = Literal["lost", "duplicated", "phantom", "mismatched", "wrong_end", "spliced", "unseen"]
+
+_NOBODY: Mapping[str, Sequence[TopicSpec]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A committed record. ``position`` and ``origin`` are topic (without namespace), partition and offset.
 
-    ``origin`` is what it says it came from. ``question`` is None where the event carries none.
+    ``origin`` is what it says it came from. ``question`` is None where the event carries none. ``answer`` and its
+    ``attempt`` are those of an answered request.
     """
 
     position: Position
@@ -30,6 +34,8 @@ class Record:
     type: str
     origin: Position | None
     question: str | None = None
+    answer: str | None = None
+    attempt: int = 0
 
     @property
     def topic(self) -> str:
@@ -72,12 +78,15 @@ class Verdict:
 
 
 def judge(
-    records: Iterable[Record], committed: Mapping[tuple[str, str, int], int] | None = None, open_: Sequence[str] = ()
+    records: Iterable[Record],
+    committed: Mapping[tuple[str, str, int], int] | None = None,
+    open_: Sequence[str] = (),
+    watchers: Mapping[str, Sequence[TopicSpec]] = _NOBODY,
 ) -> Verdict:
     """Judge all records of some requests, from every topic.
 
     ``committed`` is the offset by stage, topic and partition; without it nothing is said about lag. ``open_`` goes
-    into the verdict.
+    into the verdict. ``watchers`` are stages that only read, and what.
     """
     by_topic: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -86,7 +95,10 @@ def judge(
     for step in CHAIN:
         findings += _judge_step(step, by_topic)
     findings += _judge_ends(by_topic)
-    behind = {step.stage: _behind(step, by_topic, committed) for step in CHAIN} if committed is not None else {}
+    behind: dict[str, int] = {}
+    if committed is not None:
+        readers = {step.stage: (step.source,) for step in CHAIN} | dict(watchers)
+        behind = {stage: _behind(stage, topics, by_topic, committed) for stage, topics in readers.items()}
     requests = len({record.key for record in by_topic[QUERIES.name]})
     return Verdict(requests, tuple(findings), behind, tuple(open_))
 
@@ -126,7 +138,7 @@ def _judge_conclusions(step: Step, key: str, found: Sequence[Record]) -> list[Fi
 
 
 def _judge_ends(by_topic: Mapping[str, Sequence[Record]]) -> list[Finding]:
-    """Each request ended as its question wants, where it ended at all."""
+    """Each request ended as its question wants, where it ended at all; no end is a dead letter."""
     findings: list[Finding] = []
     questions = {record.key: record.question or "" for record in by_topic.get(QUERIES.name, ())}
     for record in by_topic.get(ANSWERS.name, ()):
@@ -136,6 +148,13 @@ def _judge_ends(by_topic: Mapping[str, Sequence[Record]]) -> list[Finding]:
         failing = failing_stage(questions[record.key])
         if (failing is None) != (record.type == Answered.TYPE):
             findings.append(Finding("wrong_end", failing or "generation", record.key, f"ended as {record.type}"))
+        elif failing is None and (record.origin is None or record.origin[0] != PROMPTS_BUILT.name):
+            # The prompt stage answers where nothing was found: there is something for every question.
+            findings.append(Finding("wrong_end", "retrieval", record.key, "was answered without having been generated"))
+    findings += [
+        Finding("wrong_end", "projector", letter.key, "could not be shown")
+        for letter in by_topic.get(dead_letters(ANSWERS).name, ())
+    ]
     return findings
 
 
@@ -159,11 +178,17 @@ def _succeeded(step: Step, record: Record) -> bool:
     return record.topic == step.target.name and (step.target is not ANSWERS or record.type == Answered.TYPE)
 
 
-def _behind(step: Step, by_topic: Mapping[str, Sequence[Record]], committed: Mapping[tuple[str, str, int], int]) -> int:
+def _behind(
+    stage: str,
+    topics: Sequence[TopicSpec],
+    by_topic: Mapping[str, Sequence[Record]],
+    committed: Mapping[tuple[str, str, int], int],
+) -> int:
     """Records at or beyond the committed offset. Counted by records, for a transaction's marker takes an offset too."""
     return sum(
-        offset >= committed.get((step.stage, topic, partition), 0)
-        for topic, partition, offset in (record.position for record in by_topic.get(step.source.name, ()))
+        offset >= committed.get((stage, topic, partition), 0)
+        for source in topics
+        for topic, partition, offset in (record.position for record in by_topic.get(source.name, ()))
     )
 
 

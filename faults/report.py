@@ -1,5 +1,6 @@
 """The results as a table for people and as one object for programs."""
 
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,17 +8,32 @@ from datetime import UTC, datetime
 
 from faults.campaign import Round
 
-_HEADINGS = ("fault", "guarantee", "requests", "injected", "lost", "duplicated", "other", "recovery, s", "kept")
+_HEADINGS = (
+    "fault",
+    "stages",
+    "guarantee",
+    "requests",
+    "injected",
+    "lost",
+    "duplicated",
+    "other",
+    "recovery, s",
+    "kept",
+)
 
 _PAGE = """# What was killed, and what became of the requests
 
-Written by `make faults` on {date}: {requests} requests, seed {seed}, on {cores} cores. Three Kafka brokers (replication
-3, two in-sync replicas at least) and two worker processes for each of the five stages of a question, all as processes
-of the local stack. The stages echo: the runtime, the events and the topics are real, and nothing waits for a model.
+Written by `make faults` on {date}: {requests} requests over both guarantees, {real} of them through the real stages,
+seed {seed}, in {minutes} minutes on {cores} cores. Three Kafka brokers (replication 3, two in-sync replicas at least)
+and two worker processes for each stage of a question, all as processes of the local stack.
 
-`make faults` runs all of it again, `make faults-short` a selection in about four minutes, `make faults-mutants` plants
-defects in the runtime and checks that they are found. The same seed makes the same choices: which stage, which broker,
-which request, after how many passes.
+Most rounds have stages that *echo*: the runtime, the events and the topics are real, and nothing waits for a model. The
+*real* ones are ragline's own, with the projector, on Milvus Lite and Valkey; only the two models have stand-ins, a
+hashing embedder and an engine that repeats its prompt, under the watchdog that watches vLLM.
+
+`make faults` runs all of it again, `make faults-short` a selection in less than four minutes, `make faults-mutants`
+plants defects in the runtime and checks that they are found. The same seed makes the same choices: which stage, which
+broker, which request, after how many passes.
 
 ## Results
 
@@ -27,10 +43,14 @@ which request, after how many passes.
 - *lost*: a stage's input without an output or an end. *duplicated*: more than one output, or end, or dead letter for an
   input; `at_least_once` allows it where work is cut off, and only there.
 - *other*: outputs of an input that was never committed, or under another request's key or question; an answer where
-  there must be none; records that a group had not committed at the end; transactions still open. All must be 0.
+  there must be none; a token stream whose text is not its answer's, or that does not end; records that a group had not
+  committed at the end; transactions still open. All must be 0.
+- *kept*: none of that; and where a fault is no reason for it, no worker has ended by itself.
 - *recovery*: from the fault's beginning until every request asked before its end had ended, median / longest.
 
 Records of attempts that were cut off, in the topics' logs and seen by no reader of committed records: {aborted}.
+Answers of the real stages that were given at a second or later attempt, the first one having been cut off: {later}.
+Token streams that were held against their answers: {streams}.
 
 ## Faults
 
@@ -39,8 +59,11 @@ Records of attempts that were cut off, in the topics' logs and seen by no reader
 ## Who judges
 
 `faults/oracle.py` shares no code with the runtime. It reads the topics as a careful consumer does (`read_committed`),
-follows each record's source headers back, and demands of each stage one output or one end for each input. Its own tests
-spoil faultless histories and look whether that is seen; the mutants do the same to the runtime.
+follows each record's source headers back, and demands of each stage one output or one end for each input.
+`faults/streams.py` reads the live view as somebody who watches: a higher attempt drops what was there, and in the end
+the text must be the answer's of that attempt. The engine says a word of its own in every attempt, so that two cannot be
+taken for one another. Its own tests spoil faultless histories and look whether that is seen; the mutants do the same to
+the runtime.
 """
 
 
@@ -71,6 +94,8 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
                 "other": other(made),
                 "recovery_s": [None if seconds is None else round(seconds, 2) for seconds in made.recovery_s],
                 "worker_deaths": made.deaths,
+                "later_attempts": made.later_attempts,
+                "streams": made.streams,
                 "kept": made.kept,
             }
             for made in rounds
@@ -78,7 +103,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
     }
 
 
-def document(rounds: Sequence[Round], aborted: Mapping[str, int], seed: int) -> str:
+def document(rounds: Sequence[Round], aborted: Mapping[str, int], seed: int, took_s: float) -> str:
     """The page that keeps the results."""
     faults = dict.fromkeys(made.fault for made in rounds)
     return _PAGE.format(
@@ -86,6 +111,10 @@ def document(rounds: Sequence[Round], aborted: Mapping[str, int], seed: int) -> 
         requests=sum(made.verdict.requests for made in rounds),
         seed=seed,
         cores=os.cpu_count(),
+        minutes=math.ceil(took_s / 60),
+        real=sum(made.verdict.requests for made in rounds if made.fault.real),
+        streams=sum(made.streams for made in rounds),
+        later=sum(made.later_attempts for made in rounds if made.fault.real),
         table=table(rounds),
         aborted=", ".join(f"{count} under {guarantee}" for guarantee, count in aborted.items()),
         faults="\n".join(f"- **{fault.name}**: {fault.about}" for fault in faults),
@@ -108,6 +137,7 @@ def _row(made: Round) -> tuple[str, ...]:
     verdict = made.verdict
     return (
         made.fault.name,
+        "real" if made.fault.real else "echo",
         made.guarantee,
         str(verdict.requests),
         str(injected(made)),

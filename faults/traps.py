@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from pydantic import BaseModel, ConfigDict
 
-Point: TypeAlias = Literal["handling", "before_send", "after_send", "mid_commit", "after_offsets"]
-Action: TypeAlias = Literal["kill", "stop", "engine_dead"]
+# "token": the engine has made the next one of an answer.
+Point: TypeAlias = Literal["token", "before_send", "after_send", "mid_commit", "after_offsets"]
+Action: TypeAlias = Literal["kill", "stop", "engine_hung", "engine_dead"]
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _TRANSACTIONAL_IDS = "transactional-ids"
@@ -103,19 +104,21 @@ class Traps:
 
     def install(self) -> None:
         """Put the points of delivery into aiokafka's clients, for all of this process."""
-        _watch_sends(self)
+        _watch_sends(self, "send")
+        _watch_sends(self, "send_batch")
         _watch_commits(self)
         _note_transactional_ids(self._folder / _TRANSACTIONAL_IDS)
 
 
 def spring(trap: Trap) -> None:
-    """Kill or stop this process; the death of an engine is the stage's to raise."""
+    """Kill or stop this process; what befalls an engine is the engine's to do."""
     if trap.action in _SIGNALS:
         os.kill(os.getpid(), _SIGNALS[trap.action])
 
 
-def _watch_sends(traps: Traps) -> None:
-    original = AIOKafkaProducer.send
+def _watch_sends(traps: Traps, name: str) -> None:
+    """A record, or a batch of them, as it is handed to the producer and when the brokers have acknowledged it."""
+    original = getattr(AIOKafkaProducer, name)
 
     def acknowledged(sent: asyncio.Future[Any]) -> None:
         if not sent.cancelled() and not sent.exception():
@@ -127,7 +130,7 @@ def _watch_sends(traps: Traps) -> None:
         sent.add_done_callback(acknowledged)
         return sent
 
-    AIOKafkaProducer.send = send
+    setattr(AIOKafkaProducer, name, send)
 
 
 def _watch_commits(traps: Traps) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from backends.embedder import EmbedderSettings
@@ -155,8 +156,11 @@ def load(config: Path | None = None) -> Settings:
     try:
         return Chosen()
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        ]
-        raise SettingsError("; ".join(problems)) from error
+        problems = error.errors(include_url=False, include_input=False)
+        raise SettingsError("; ".join(_sentence(problem) for problem in problems)) from error
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {said}" if name else said

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from schemas.events import EVENT_BY_TYPE, DocumentWithdrawn, Event
 from schemas.headers import CONTENT_TYPE
@@ -23,11 +24,10 @@ def encode(event: Event) -> bytes | None:
     """
     if isinstance(event, DocumentWithdrawn):
         return None
-    document = event.model_dump(mode="json")
     try:
-        return orjson.dumps(document)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(_without_surrogates(document))
+        return event.__pydantic_serializer__.to_json(event)
+    except PydanticSerializationError:
+        return orjson.dumps(_without_surrogates(event.model_dump(mode="json")))
 
 
 def decode(value: bytes | None, ce_type: str | None, expected: tuple[type[E], ...]) -> E:
@@ -48,14 +48,10 @@ def decode(value: bytes | None, ce_type: str | None, expected: tuple[type[E], ..
         msg = f"the record has no value, but {kind.TYPE} needs one"
         raise UndecodableError(msg)
     try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        msg = f"the value is not {CONTENT_TYPE}: {error}"
-        raise UndecodableError(msg) from error
-    try:
-        return kind.model_validate(document)
+        event: E = kind.__pydantic_validator__.validate_json(value)
     except ValidationError as error:
         raise UndecodableError(_sentence(kind, error)) from error
+    return event
 
 
 def _without_surrogates(document: Any) -> Any:
@@ -80,6 +76,9 @@ def _kind(ce_type: str | None, expected: tuple[type[E], ...]) -> type[E]:
 
 
 def _sentence(kind: type[Event], error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return f"the value is not {CONTENT_TYPE}: {first['ctx']['error']}"
     problems = [
         f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False)[:3]

@@ -8,7 +8,7 @@ from typing import Any
 import faust
 
 from backends.kafka import KafkaSettings
-from schemas.headers import Origin
+from schemas.headers import Headers, Origin
 from topics.names import Namespace
 from topics.specs import TopicSpec
 from workers.runtime.records import Incoming
@@ -53,7 +53,7 @@ def _incoming(message: Any) -> Incoming:
         origin=Origin(message.topic, message.partition, message.offset),
         key=message.key,
         value=message.value,
-        headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        headers=Headers.decode(tuple(headers.items() if isinstance(headers, dict) else headers)),
         timestamp=datetime.fromtimestamp(message.timestamp, UTC),
         fetched_ms=int(datetime.now(UTC).timestamp() * 1000),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAsked, Terminal
-from schemas.headers import Headers, StageTime, derive_id
+from schemas.headers import StageTime, derive_id
 from topics.specs import (
     ANSWERS,
     PASSAGES_RETRIEVED,
@@ -89,7 +89,7 @@ class _Request:
 
 def see(record: Incoming, spec: TopicSpec) -> Seen:
     """Read a record's key, time and headers; its value is not needed."""
-    headers = Headers.decode(record.headers)
+    headers = record.headers
     types = {kind.TYPE: kind for kind in spec.events}
     kind = types.get(headers.type or QueryAsked.TYPE)
     recorded_ms = int(record.timestamp.timestamp() * 1000)

@@ -111,7 +111,7 @@ async def test_a_running_request_is_stopped_and_ends_as_cancelled(pipeline: Pipe
     assert all(not metadata for _, metadata in committed.values())
 
 
-async def test_a_queued_request_is_never_begun(pipeline: Pipeline) -> None:
+async def test_a_queued_request_ends_at_once_and_is_never_begun(pipeline: Pipeline) -> None:
     stage = Stage()
     async with pipeline.running(stage) as worker:
         await ask(pipeline, "wait", "first")
@@ -119,7 +119,7 @@ async def test_a_queued_request_is_never_begun(pipeline: Pipeline) -> None:
         await ask(pipeline, "queued", "second")
         await eventually(lambda: worker.status()["queued"] == 1)
         await cancel(pipeline, "second")
-        await knows(worker, "second")
+        assert endings(await pipeline.read_count(ANSWERS, 1)) == [("second", RequestCancelled.TYPE)]
         stage.gate.set()
         records = await pipeline.read_count(ANSWERS, 2)
     assert endings(records) == [("first", Answered.TYPE), ("second", RequestCancelled.TYPE)]

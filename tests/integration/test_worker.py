@@ -206,7 +206,7 @@ async def test_a_request_id_is_answered_once_also_after_a_restart(pipeline: Pipe
     await ask(pipeline, "other", "other")
     async with pipeline.running(Concurrent()) as worker:
         await pipeline.read_count(ANSWERS, 2)
-        await eventually(lambda: worker._metrics.duplicates._value.get() >= 1)
+        await eventually(lambda: worker._metrics.duplicates >= 1)
     records = await pipeline.read_all(ANSWERS)
     assert sorted((record.key, record.body["answer"]) for record in records) == [("other", "other"), ("same", "first")]
 

@@ -1,12 +1,11 @@
 """Which requests were cancelled: every worker reads all of ``rag.control``, in no group."""
 
 import asyncio
-import contextlib
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +17,7 @@ from schemas.events import CancellationRequested
 from schemas.headers import Headers
 from topics.names import Namespace
 from topics.specs import CONTROL
+from workers.runtime.partition import LostPartitionError
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,8 @@ class Cancelled:
         self._window_s = window_s
         self._limit = limit
         self._cancelled: OrderedDict[str, Cancellation] = OrderedDict()
-        self._running: defaultdict[str, set[_Work]] = defaultdict(set)
+        self._running: dict[str, list[Work]] = {}
+        self._on_cancelled: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._cancelled)
@@ -76,51 +77,68 @@ class Cancelled:
             self._cancelled.popitem(last=False)
         self._cancelled[request_id] = cancellation = Cancellation(reason, now_s)
         for work in self._running.get(request_id, ()):
-            work.stop(cancellation)
+            work.stop(RequestCancelledError(cancellation))
+        if self._on_cancelled is not None:
+            self._on_cancelled(request_id)
 
-    @contextlib.contextmanager
-    def watching(self, request_id: str) -> Iterator[None]:
-        """Stop what the current task awaits in the block when the request is cancelled.
+    def tell(self, on_cancelled: Callable[[str], None]) -> None:
+        """Have ``on_cancelled`` called with each request that is cancelled from now on."""
+        self._on_cancelled = on_cancelled
 
-        Raises:
-            RequestCancelledError: in place of the ``CancelledError`` that stopped it. A task that is cancelled by
-                others too gets their ``CancelledError``.
-        """
-        work = _Work()
-        works = self._running[request_id]
-        works.add(work)
-        try:
-            yield
-        except asyncio.CancelledError as error:
-            if (cancellation := work.take_back()) is not None:
-                raise RequestCancelledError(cancellation) from error
-            raise
-        finally:
-            # It may have had its result, or failed, all the same.
-            work.take_back()
-            works.discard(work)
-            if not works:
-                self._running.pop(request_id, None)
+    def watching(self, request_id: str) -> "Work":
+        """A context around work of the current task, which stops when the request is cancelled."""
+        return Work(self._running, request_id)
 
 
-class _Work:
-    """What the current task does; ``asyncio.timeout`` tells its own cancellation from others' in the same way."""
+class Work:
+    """What the current task does in this context; it can be stopped without ending the task.
 
-    def __init__(self) -> None:
+    ``asyncio.timeout`` tells its own cancellation from others' in the same way.
+
+    Raises:
+        RequestCancelledError: in place of the ``CancelledError`` that stopped it. A task that is cancelled by others
+            too gets their ``CancelledError``.
+        LostPartitionError: likewise, after ``cancel``.
+    """
+
+    __slots__ = ("_before", "_reason", "_request_id", "_running", "_task")
+
+    def __init__(self, running: "dict[str, list[Work]]", request_id: str) -> None:
+        self._running = running
+        self._request_id = request_id
+        self._reason: Exception | None = None
+
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task  # noqa: S101 - coroutines run in tasks
         self._task = task
         self._before = task.cancelling()
-        self._cancellation: Cancellation | None = None
+        self._running.setdefault(self._request_id, []).append(self)
+        return self
 
-    def stop(self, cancellation: Cancellation) -> None:
-        self._cancellation = cancellation
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        # It may have had its result, or failed, all the same.
+        reason = self._take_back()
+        works = self._running[self._request_id]
+        works.remove(self)
+        if not works:
+            del self._running[self._request_id]
+        if reason is not None and isinstance(error, asyncio.CancelledError):
+            raise reason from error
+
+    def stop(self, reason: Exception) -> None:
+        """Stop it; ``reason`` is what the context raises."""
+        self._reason = reason
         self._task.cancel()
 
-    def take_back(self) -> Cancellation | None:
+    def cancel(self) -> None:
+        """Stop it, for its partition is lost."""
+        self.stop(LostPartitionError())
+
+    def _take_back(self) -> Exception | None:
         """Undo our cancelling of the task; gives why it was cancelled, unless others want it too."""
-        cancellation, self._cancellation = self._cancellation, None
-        return cancellation if cancellation and self._task.uncancel() <= self._before else None
+        reason, self._reason = self._reason, None
+        return reason if reason and self._task.uncancel() <= self._before else None
 
 
 class Cancellations:

@@ -6,24 +6,19 @@ which ends the last owner's open transaction and refuses its next one; only then
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from workers.runtime.guarantee import (
-    RESEND_WAIT_S,
-    LostPartitionError,
-    Undelivered,
-    raise_unless_passing,
-    send_all,
-    too_large,
-)
+from workers.runtime.guarantee import OnEnd, too_large
 from workers.runtime.job import Completion
+from workers.runtime.line import Line
 from workers.runtime.metrics import Metrics
-from workers.runtime.partition import Partition
+from workers.runtime.partition import LostPartitionError, Partition
+from workers.runtime.sending import RESEND_WAIT_S, raise_unless_passing, send_all, was_refused
 
 log = structlog.get_logger(__name__)
 
@@ -43,68 +38,64 @@ class ExactlyOnce:
         group: str,
         make_producer: Callable[[str], AIOKafkaProducer],
         metrics: Metrics,
+        on_end: OnEnd,
         on_fenced: Callable[[TopicPartition], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._group = group
         self._make_producer = make_producer
         self._metrics = metrics
+        self._on_end = on_end
         self._on_fenced = on_fenced
         self._fail = fail
-        self._lines: dict[TopicPartition, _Line] = {}
+        self._transactions: dict[TopicPartition, _Transactions] = {}
         self.dirty = asyncio.Event()
 
     async def start(self) -> None:
         """Producers start with their partitions."""
 
     async def stop(self) -> None:
-        await asyncio.gather(*[self.close(tp) for tp in list(self._lines)])
+        await asyncio.gather(*[self.close(tp) for tp in list(self._transactions)])
 
     async def open(self, tp: TopicPartition) -> None:
         make_producer = partial(self._make_producer, f"{self._group}-{tp.topic}-{tp.partition}")
-        line = _Line(tp, self._group, make_producer, self._metrics, self._on_fenced, self._fail)
-        await line.open()
-        self._lines[tp] = line
+        transactions = _Transactions(tp, self._group, make_producer, self._metrics, self._on_end, self._failed)
+        await transactions.open()
+        self._transactions[tp] = transactions
 
     async def close(self, tp: TopicPartition) -> None:
-        line = self._lines.pop(tp, None)
-        if line is not None:
-            await line.close()
+        transactions = self._transactions.pop(tp, None)
+        if transactions is not None:
+            await transactions.close()
 
-    async def deliver(self, completions: Sequence[Completion]) -> list[Undelivered]:
-        by_partition: dict[Partition, list[int]] = {}
-        for index, completion in enumerate(completions):
-            by_partition.setdefault(completion.job.partition, []).append(index)
-        errors: list[Undelivered] = [None] * len(completions)
-
-        async def deliver_part(partition: Partition, indexes: list[int]) -> None:
-            part: Sequence[Undelivered]
-            try:
-                part = await self._line(partition).commit(partition, [completions[index] for index in indexes])
-            except LostPartitionError as error:
-                part = [error] * len(indexes)
-            for index, result in zip(indexes, part, strict=True):
-                errors[index] = result
-
-        await asyncio.gather(*[deliver_part(partition, indexes) for partition, indexes in by_partition.items()])
-        return errors
+    def deliver(self, completion: Completion) -> None:
+        transactions = self._of(completion.job.partition)
+        if transactions is None:
+            self._on_end([completion], LostPartitionError())
+        else:
+            transactions.line.put(completion)
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
-        changed = [p for p in partitions if not p.lost and p.position() != p.committed]
-        results = await asyncio.gather(*[self._line(p).commit(p, []) for p in changed], return_exceptions=True)
-        for result in results:
+        changed = [(self._of(p), p) for p in partitions if p.position() != p.committed]
+        commits = [transactions.commit(p) for transactions, p in changed if transactions is not None]
+        for result in await asyncio.gather(*commits, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, LostPartitionError):
                 raise result
 
-    def _line(self, partition: Partition) -> "_Line":
-        line = self._lines.get(TopicPartition(partition.topic, partition.number))
-        if line is None or partition.lost:
-            raise LostPartitionError(str(partition))
-        return line
+    def _of(self, partition: Partition) -> "_Transactions | None":
+        transactions = self._transactions.get(partition.tp)
+        return None if transactions is None or transactions.line.closed or partition.lost else transactions
+
+    def _failed(self, tp: TopicPartition, error: Exception) -> None:
+        if isinstance(error, _FENCED):
+            log.warning("fenced; what was done here and not committed is dropped", partition=str(tp))
+            self._on_fenced(tp)
+        else:
+            self._fail(error)
 
 
-class _Line:
-    """The transactions of one partition, one after the other; what finishes meanwhile goes into the next one."""
+class _Transactions:
+    """The transactions of one partition, one after the other."""
 
     def __init__(
         self,
@@ -112,19 +103,18 @@ class _Line:
         group: str,
         make_producer: Callable[[], AIOKafkaProducer],
         metrics: Metrics,
-        on_fenced: Callable[[TopicPartition], None],
-        fail: Callable[[BaseException], None],
+        on_end: OnEnd,
+        on_error: Callable[[TopicPartition, Exception], None],
     ) -> None:
         self._tp = tp
         self._group = group
         self._make_producer = make_producer
         self._producer = make_producer()
         self._metrics = metrics
-        self._on_fenced = on_fenced
-        self._fail = fail
-        self._waiting: list[tuple[Partition, Sequence[Completion], asyncio.Future[list[Undelivered]]]] = []
-        self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._on_end = on_end
+        self._on_error = on_error
+        self._partition: Partition | None = None
+        self.line = Line(self._turn, self._failed)
 
     async def open(self) -> None:
         """Fence whoever had the partition before."""
@@ -133,75 +123,34 @@ class _Line:
         except BaseException:
             await self._producer.stop()
             raise
-        self._task = asyncio.create_task(self._run())
+        self.line.open()
 
-    async def commit(self, partition: Partition, completions: Sequence[Completion]) -> list[Undelivered]:
-        """Have the completions, and whatever else is done, in a committed transaction."""
-        if self._task is None or self._task.done():
-            raise LostPartitionError(str(partition))
-        done: asyncio.Future[list[Undelivered]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((partition, completions, done))
-        self._arrived.set()
-        return await done
+    async def commit(self, partition: Partition) -> None:
+        """Have whatever is done in a committed transaction."""
+        self._partition = partition
+        await self.line.flush()
 
     async def close(self) -> None:
         """Stop; an open transaction is left to the next owner's producer to abort."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        self._refuse()
+        self._drop(await self.line.close())
         await self._producer.stop()
 
-    async def _run(self) -> None:
-        try:
-            while True:
-                await self._arrived.wait()
-                self._arrived.clear()
-                waiting, self._waiting = self._waiting, []
-                try:
-                    await self._commit_group(waiting)
-                except BaseException:
-                    self._waiting += waiting
-                    raise
-        except _FENCED:
-            log.warning("fenced; what was done here and not committed is dropped", partition=str(self._tp))
-            self._refuse()
-            self._on_fenced(self._tp)
-        except Exception as error:  # noqa: BLE001 - handed on: the worker must end
-            self._fail(error)
-
-    def _refuse(self) -> None:
-        for partition, _, done in self._waiting:
-            if not done.done():
-                done.set_exception(LostPartitionError(str(partition)))
-        self._waiting = []
-
-    async def _commit_group(
-        self, waiting: Sequence[tuple[Partition, Sequence[Completion], asyncio.Future[list[Undelivered]]]]
-    ) -> None:
-        partition = waiting[-1][0]
-        completions = [completion for _, group, _ in waiting for completion in group]
-        errors = await self._transact(partition, completions)
-        for _, group, done in waiting:
-            if not done.done():
-                done.set_result(errors[: len(group)])
-            errors = errors[len(group) :]
-
-    async def _transact(self, partition: Partition, completions: Sequence[Completion]) -> list[Undelivered]:
+    async def _turn(self, completions: list[Completion]) -> None:
         """Commit all completions but those that are too large, however many transactions it takes."""
-        errors: list[Undelivered] = [None] * len(completions)
+        if completions:
+            self._partition = completions[-1].job.partition
+        alone = False
         while True:
-            kept = [index for index, error in enumerate(errors) if error is None]
             try:
                 await self._producer.begin_transaction()
-                failures = await send_all(self._producer, [completions[index].records for index in kept])
-                if not any(failures):
-                    await self._commit(partition, [completions[index] for index in kept])
-                    return errors
-                for index, failed in zip(kept, failures, strict=True):
-                    errors[index] = too_large(completions[index], failed)
-                    if failed and errors[index] is None:
-                        raise_unless_passing(failed)
+                records = [completion.records for completion in completions]
+                failed = await send_all(self._producer, records, alone=alone)
+                if not failed:
+                    await self._commit(completions)
+                    break
+                alone = was_refused(failed)
+                if not alone:
+                    raise_unless_passing(failed)
                 await self._begin_anew()
             except KafkaError as error:
                 if not error.retriable or isinstance(error, _FENCED):
@@ -209,21 +158,37 @@ class _Line:
                 log.warning("transaction aborted, trying again", partition=str(self._tp), reason=str(error))
                 await self._producer.abort_transaction()
                 await asyncio.sleep(RESEND_WAIT_S)
+                continue
+            for index, failure in failed.items():
+                if failure.too_large:
+                    self._on_end([completions[index]], too_large(completions[index]))
+            completions = [c for i, c in enumerate(completions) if i not in failed or not failed[i].too_large]
 
     async def _begin_anew(self) -> None:
-        """Abort by starting the producer again: aiokafka counts the sequence numbers of a refused batch as used."""
+        """Abort by starting the producer again."""
         await self._producer.stop()
         self._producer = self._make_producer()
         await self._producer.start()
 
-    async def _commit(self, partition: Partition, completions: Sequence[Completion]) -> None:
+    async def _commit(self, completions: list[Completion]) -> None:
         # Only now, with every output acknowledged, do they count as done. Should the commit fail, the same ones are
         # sent again before anything else of this partition is committed.
+        partition = self._partition
+        assert partition is not None  # noqa: S101 - a turn has completions, or a commit was asked for
         for completion in completions:
             partition.progress.finish(completion.job.record.origin.offset)
-        position = partition.position()
+        position = partition.offer()
         await self._producer.send_offsets_to_transaction({self._tp: position}, self._group)
         await self._producer.commit_transaction()
         partition.committed = position
-        self._metrics.commits.inc()
-        self._metrics.produced.inc(sum(len(completion.records) for completion in completions))
+        self._metrics.commits += 1
+        self._metrics.produced += sum(len(completion.records) for completion in completions)
+        self._on_end(completions, None)
+
+    def _failed(self, error: Exception, undelivered: list[Completion]) -> None:
+        self._drop(undelivered)
+        self._on_error(self._tp, error)
+
+    def _drop(self, completions: list[Completion]) -> None:
+        if completions:
+            self._on_end(completions, LostPartitionError())

@@ -1,9 +1,9 @@
-"""Runs a stage on the jobs of the backlog and settles what comes of each."""
+"""Runs a stage on the jobs of the backlog."""
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,14 +11,13 @@ import structlog
 
 from backends.engine import EngineDeadError
 from schemas.events import Event
-from topics.names import Namespace
 from workers.runtime import records, retry
 from workers.runtime.cancellation import Cancelled, RequestCancelledError
 from workers.runtime.guarantee import Guarantee
-from workers.runtime.job import Backlog, Completion, Job
+from workers.runtime.job import Backlog, Job
 from workers.runtime.metrics import Metrics
-from workers.runtime.partition import Partition
-from workers.runtime.settings import RuntimeSettings
+from workers.runtime.partition import LostPartitionError, Partition
+from workers.runtime.settling import LARGE_BYTES, Settling
 from workers.runtime.stage import (
     BatchedStage,
     ConcurrentStage,
@@ -33,24 +32,24 @@ from workers.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
-# Decoding or encoding more than this takes long enough to hold up heartbeats: it goes to a thread.
-_LARGE_BYTES = 128 * 1024
+# What structlog's bind_contextvars sets, for a tenth of the time.
+_REQUEST_ID: ContextVar[str] = ContextVar(f"{structlog.contextvars.STRUCTLOG_KEY_PREFIX}request_id")
+# Others on the event loop wait no longer than that for jobs that never wait themselves.
+_TURN_S = 0.005
 
 
 class Handler:
-    """Takes jobs from the backlog while ``run`` runs; what it has begun goes on until ``drain``."""
+    """Takes jobs from the backlog while ``run`` runs; what it has begun goes on until it is settled."""
 
     def __init__(
         self,
         stage: BatchedStage[Any] | ConcurrentStage[Any],
         backlog: Backlog,
         guarantee: Guarantee,
-        names: Namespace,
-        settings: RuntimeSettings,
+        settling: Settling,
         cancelled: Cancelled,
         metrics: Metrics,
         tracing: Tracing,
-        on_finished: Callable[[Partition], None],
     ) -> None:
         self._stage = stage
         # Asked once: a check against a Protocol costs more than anything else done per record.
@@ -58,152 +57,133 @@ class Handler:
         self._single: ConcurrentStage[Any] | None = None if isinstance(stage, BatchedStage) else stage
         self._backlog = backlog
         self._guarantee = guarantee
-        self._names = names
-        self._settings = settings
+        self._settling = settling
         self._cancelled = cancelled
         self._metrics = metrics
         self._tracing = tracing
-        self._on_finished = on_finished
         self._slots = asyncio.Semaphore(self._single.max_in_flight if self._single else 1)
-        self._rng = random.Random()  # noqa: S311 - jitter
-        self._busy: set[Job] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.last_error: str | None = None
-
-    @property
-    def in_flight(self) -> int:
-        """Jobs being handled or delivered; those waiting for a retry are not."""
-        return len(self._busy)
+        self._last_careful: Partition | None = None
+        self._open = True
 
     async def run(self, group: asyncio.TaskGroup) -> None:
-        """Take up jobs until cancelled; each goes on as a task of ``group``."""
-        while True:
-            await self._slots.acquire()
-            jobs: list[Job] = []
-            try:
+        """Take up jobs until cancelled; each goes on in a task of ``group``."""
+        self._cancelled.tell(lambda request_id: self._end_waiting(group, request_id))
+        try:
+            while True:
+                await self._slots.acquire()
                 await self._backlog.wait()
-                if self._batch is not None:
-                    if len(self._backlog) < self._batch.max_batch and self._batch.linger_ms:
-                        await asyncio.sleep(self._batch.linger_ms / 1000)
-                    jobs = self._backlog.take(self._batch.max_batch)
-                else:
-                    jobs = self._backlog.take(1)
-            finally:
-                if not jobs:
-                    self._slots.release()
-            if jobs:
-                self._begin(group, jobs)
-
-    async def drain(self) -> None:
-        """Wait until nothing that was begun is unfinished."""
-        await self._idle.wait()
-
-    # --- tasks ------------------------------------------------------------------------------------------
-
-    def _begin(self, group: asyncio.TaskGroup, jobs: list[Job]) -> None:
-        slot = _Slot(self._slots)
-        task = group.create_task(self._work(group, jobs, slot))
-        self._busy.update(jobs)
-        self._idle.clear()
-
-        def end(_: asyncio.Task[None]) -> None:
-            # Here and not in the task, for one that is cancelled before its first step never runs.
-            slot.release()
-            self._busy.difference_update(jobs)
-            if not self._busy:
-                self._idle.set()
-
-        task.add_done_callback(end)
-        if self._single is not None:
-            # A batch holds work of other partitions too: it goes on, and what was lost is dropped after it.
-            jobs[0].partition.tasks.add(task)
-            task.add_done_callback(jobs[0].partition.tasks.discard)
-
-    async def _work(self, group: asyncio.TaskGroup, jobs: list[Job], slot: "_Slot") -> None:
-        """Decode, handle and settle a batch, or a single job."""
-        settled, ready = await self._prepare(jobs)
-        settled += list(zip(ready, await self._handle(ready), strict=True)) if ready else []
-        slot.release()
-        await self._settle(group, [(job, outcome) for job, outcome in settled if not job.partition.lost])
-
-    async def _prepare(self, jobs: Sequence[Job]) -> tuple[list[tuple[Job, Outcome]], list[Job]]:
-        """Decode. Gives what is settled already (undecodable, not wanted, quarantined), and the jobs to handle."""
-        settled: list[tuple[Job, Outcome]] = []
-        ready: list[Job] = []
-        for job in jobs:
-            if job.partition.lost:
-                continue
-            try:
-                job.delivery = await self._decode(job)
-            except PoisonError as error:
-                settled.append((job, error))
-                continue
-            if events := self._end_unhandled(job.delivery):
-                settled.append((job, Produce(events)))
-                continue
-            if job.record.origin.offset == job.partition.quarantined:
-                settled.append((job, PoisonError("quarantined", "Its worker died each time it was handled.")))
-                continue
-            if job.is_careful:
-                job.partition.suspect(job.record.origin.offset)
-                await self._guarantee.commit([job.partition])
-            ready.append(job)
-        return settled, ready
-
-    def _end_unhandled(self, delivery: Delivery[Event]) -> tuple[Event, ...]:
-        """The terminal event of a request that nobody wants any more."""
-        if self._stage.subject != "request":
-            return ()
-        if cancellation := self._cancelled.find(delivery.key):
-            self._metrics.cancelled.inc()
-            return records.cancelled(delivery, self._stage.name, cancellation.reason)
-        if delivery.deadline_at is not None and datetime.now(UTC) >= delivery.deadline_at:
-            self._metrics.expired.inc()
-            return records.expired(delivery, self._stage.name, delivery.deadline_at)
-        return ()
-
-    async def _decode(self, job: Job) -> Delivery[Event]:
-        if len(job.record.value or b"") > _LARGE_BYTES:
-            return await asyncio.to_thread(records.deliver, job.record, job.spec, job.attempt)
-        return records.deliver(job.record, job.spec, job.attempt)
-
-    # --- handling ---------------------------------------------------------------------------------------
-
-    async def _handle(self, jobs: list[Job]) -> list[Outcome]:
-        spans = [
-            self._tracing.start(job.record.origin.topic, job.delivery.key, job.delivery.headers.traceparent)
-            for job in jobs
-            if job.delivery
-        ]
-        for job, span in zip(jobs, spans, strict=True):
-            job.traceparent = span.traceparent
-        try:
-            deliveries = [job.delivery for job in jobs if job.delivery]
-            if self._single is not None:
-                with structlog.contextvars.bound_contextvars(request_id=deliveries[0].key):
-                    return [await self._handle_one(self._single, deliveries[0])]
-            return await self._handle_batch(deliveries)
+                runner = self._run_singles(self._single) if self._single else self._run_batches(self._batch)
+                # Here and not in the task, for one that is cancelled before its first step never runs.
+                group.create_task(runner).add_done_callback(lambda _: self._slots.release())
+                # It takes what it can before there is another.
+                await asyncio.sleep(0)
         finally:
-            for span in spans:
-                span.end()
+            self._open = False
 
-    async def _handle_one(self, stage: ConcurrentStage[Any], delivery: Delivery[Event]) -> Outcome:
+    def _end_waiting(self, group: asyncio.TaskGroup, request_id: str) -> None:
+        """A request that was cancelled while it waited ends now, and not when its turn comes."""
+        if self._open and self._stage.subject == "request":
+            for job in self._backlog.take_for(request_id):
+                self._settling.begin([job])
+                group.create_task(self._end(job))
+
+    async def _end(self, job: Job) -> None:
+        outcome = await self._prepare(job)
+        if outcome is not None:
+            await self._settle(job, outcome)
+            return
+        self._settling.let_go([job])
+        if not job.partition.lost:
+            self._backlog.add_again(job)
+
+    # --- one at a time ----------------------------------------------------------------------------------
+
+    async def _run_singles(self, stage: ConcurrentStage[Any]) -> None:
+        """Handle jobs while there are any: those that never wait all go through one task."""
+        began_s = time.monotonic()
+        while self._open and (jobs := self._backlog.take(1)):
+            self._settling.begin(jobs)
+            await self._run_single(stage, jobs[0])
+            if time.monotonic() - began_s > _TURN_S:
+                await asyncio.sleep(0)
+                began_s = time.monotonic()
+
+    async def _run_single(self, stage: ConcurrentStage[Any], job: Job) -> None:
+        outcome = await self._prepare(job)
+        if outcome is None and job.delivery is not None:
+            _REQUEST_ID.set(job.delivery.key)
+            span = self._tracing.start(job.delivery)
+            job.traceparent = span.traceparent
+            try:
+                outcome = await self._handle(stage, job, job.delivery)
+            finally:
+                span.end()
+        if outcome is None:
+            self._settling.let_go([job])
+        elif len(job.record.value or b"") > LARGE_BYTES:
+            await self._settling.settle_large(job, outcome)
+        else:
+            self._settling.settle(job, outcome)
+
+    async def _handle(self, stage: ConcurrentStage[Any], job: Job, delivery: Delivery[Event]) -> Outcome | None:
+        """The stage's outcome; None if the partition was lost meanwhile."""
+        works = job.partition.works
         try:
-            with self._cancelled.watching(delivery.key):
-                return await stage.handle(delivery)
+            with self._cancelled.watching(delivery.key) as work:
+                works.add(work)
+                try:
+                    return await stage.handle(delivery)
+                finally:
+                    works.discard(work)
         except EngineDeadError:
             raise
+        except LostPartitionError:
+            return None
         except RequestCancelledError as error:
-            self._metrics.cancelled.inc()
+            self._metrics.cancelled += 1
             return Produce(records.cancelled(delivery, self._stage.name, error.cancellation.reason))
         except Exception as error:  # noqa: BLE001 - whatever a stage raises belongs to this event alone
             return self._as_error(error)
 
-    async def _handle_batch(self, deliveries: list[Delivery[Event]]) -> list[Outcome]:
-        assert self._batch is not None  # noqa: S101 - for the type checker
+    # --- in batches -------------------------------------------------------------------------------------
+
+    async def _run_batches(self, stage: BatchedStage[Any] | None) -> None:
+        """Handle batches while there are any. What is lost meanwhile is dropped after its batch."""
+        assert stage is not None  # noqa: S101 - for the type checker
+        while self._open and len(self._backlog):
+            if len(self._backlog) < stage.max_batch and stage.linger_ms:
+                await asyncio.sleep(stage.linger_ms / 1000)
+            jobs = self._backlog.take(stage.max_batch)
+            if not jobs:
+                return
+            self._settling.begin(jobs)
+            await self._run_batch(stage, jobs)
+
+    async def _run_batch(self, stage: BatchedStage[Any], jobs: list[Job]) -> None:
+        ready: list[tuple[Job, Delivery[Event]]] = []
+        for job in jobs:
+            outcome = await self._prepare(job)
+            if outcome is not None:
+                await self._settle(job, outcome)
+            elif job.delivery is None or job.partition.lost:
+                self._settling.let_go([job])
+            else:
+                ready.append((job, job.delivery))
+        if not ready:
+            return
+        spans = [self._tracing.start(delivery) for _, delivery in ready]
         try:
-            outcomes = await self._batch.handle(deliveries)
+            outcomes = await self._handle_batch(stage, [delivery for _, delivery in ready])
+        finally:
+            for span in spans:
+                span.end()
+        for (job, _), span, outcome in zip(ready, spans, outcomes, strict=True):
+            job.traceparent = span.traceparent
+            await self._settle(job, outcome)
+
+    async def _handle_batch(self, stage: BatchedStage[Any], deliveries: Sequence[Delivery[Event]]) -> list[Outcome]:
+        try:
+            outcomes = await stage.handle(deliveries)
             if len(outcomes) != len(deliveries):
                 msg = f"stage {self._stage.name} gave {len(outcomes)} outcomes for {len(deliveries)} events"
                 raise RuntimeError(msg)  # noqa: TRY301 - same path as any other fault of the stage
@@ -212,112 +192,54 @@ class Handler:
         except Exception as error:  # noqa: BLE001 - one bad event must not fail its neighbours
             if len(deliveries) == 1:
                 return [self._as_error(error)]
-            return [(await self._handle_batch([delivery]))[0] for delivery in deliveries]
+            return [(await self._handle_batch(stage, [delivery]))[0] for delivery in deliveries]
         return list(outcomes)
+
+    # --- both -------------------------------------------------------------------------------------------
+
+    async def _prepare(self, job: Job) -> Outcome | None:
+        """Decode into ``job.delivery``. Gives what is settled already: undecodable, not wanted, or quarantined."""
+        if job.partition.lost:
+            return None
+        record = job.record
+        try:
+            if len(record.value or b"") > LARGE_BYTES:
+                job.delivery = await asyncio.to_thread(records.deliver, record, job.spec, job.attempt)
+            else:
+                job.delivery = records.deliver(record, job.spec, job.attempt)
+        except PoisonError as error:
+            return error
+        if events := self._end_unhandled(job.delivery):
+            return Produce(events)
+        if record.origin.offset == job.partition.quarantined:
+            return PoisonError("quarantined", "Its worker died each time it was handled.")
+        if job.careful:
+            # The one before is no longer suspected; that must be known as well before this one can kill us.
+            partitions = {job.partition, self._last_careful or job.partition}
+            self._last_careful = job.partition
+            job.partition.suspect(record.origin.offset)
+            await self._guarantee.commit(partitions)
+        return None
+
+    def _end_unhandled(self, delivery: Delivery[Event]) -> tuple[Event, ...]:
+        """The terminal event of a request that nobody wants any more."""
+        if self._stage.subject != "request":
+            return ()
+        if cancellation := self._cancelled.find(delivery.key):
+            self._metrics.cancelled += 1
+            return records.cancelled(delivery, self._stage.name, cancellation.reason)
+        if (deadline_at := delivery.deadline_at) is not None and datetime.now(UTC) >= deadline_at:
+            self._metrics.expired += 1
+            return records.expired(delivery, self._stage.name, deadline_at)
+        return ()
+
+    async def _settle(self, job: Job, outcome: Outcome) -> None:
+        if len(job.record.value or b"") > LARGE_BYTES:
+            await self._settling.settle_large(job, outcome)
+        else:
+            self._settling.settle(job, outcome)
 
     def _as_error(self, error: Exception) -> StageError:
         if not isinstance(error, StageError):
             log.warning("unexpected error in stage", exc_info=error)
         return retry.as_stage_error(error)
-
-    # --- settling ---------------------------------------------------------------------------------------
-
-    async def _settle(self, group: asyncio.TaskGroup, settled: Sequence[tuple[Job, Outcome]]) -> None:
-        completions: list[Completion] = []
-        for job, outcome in settled:
-            if isinstance(outcome, Produce):
-                completions.append(await self._complete(job, outcome.events))
-                continue
-            deadline_at = job.delivery.deadline_at if job.delivery else None
-            decision = retry.decide(outcome, job.attempt, deadline_at, datetime.now(UTC), self._settings, self._rng)
-            self._note(job, outcome, decision)
-            if isinstance(decision, retry.RetryAfter):
-                self._retry(group, job, decision.delay_s)
-            elif isinstance(decision, retry.Expire) and job.delivery and deadline_at:
-                events = records.expired(job.delivery, self._stage.name, deadline_at)
-                completions.append(await self._complete(job, events))
-            else:
-                completions.append(await self._fail(job, outcome, dead_letter=_keeps(decision)))
-        await self._deliver(completions)
-
-    async def _deliver(self, completions: list[Completion]) -> None:
-        if not completions:
-            return
-        errors = await self._guarantee.deliver(completions)
-        failed = []
-        for completion, error in zip(completions, errors, strict=True):
-            if error is None:
-                self._finish(completion.job)
-            elif isinstance(error, PoisonError):
-                self._note(completion.job, error, retry.GiveUp(error, dead_letter=True))
-                failed.append(await self._fail(completion.job, error, dead_letter=True))
-        await self._deliver(failed)
-
-    async def _complete(self, job: Job, events: Sequence[Event]) -> Completion:
-        span = self._span(job)
-        if len(job.record.value or b"") > _LARGE_BYTES:
-            made = await asyncio.to_thread(records.outgoing, job.record, events, span, self._names)
-        else:
-            made = records.outgoing(job.record, events, span, self._names)
-        return Completion(job, tuple(made))
-
-    async def _fail(self, job: Job, error: StageError, *, dead_letter: bool) -> Completion:
-        """The record's end without success: a terminal event, and the record itself where people may look at it."""
-        self._metrics.failed.inc()
-        event = job.delivery.event if job.delivery else None
-        terminal = records.failure(job.record, event, self._stage.subject, self._stage.name, error)
-        made = records.outgoing(job.record, terminal, self._span(job), self._names)
-        if dead_letter:
-            self._metrics.dead_letters.inc()
-            made.append(records.dead_letter(job.record, job.spec, self._stage.name, error, job.attempt, self._names))
-        return Completion(job, tuple(made))
-
-    def _retry(self, group: asyncio.TaskGroup, job: Job, delay_s: float) -> None:
-        async def later() -> None:
-            await asyncio.sleep(delay_s)
-            job.attempt += 1
-            self._backlog.add_again(job)
-
-        self._metrics.retries.inc()
-        task = group.create_task(later())
-        job.partition.tasks.add(task)
-        task.add_done_callback(job.partition.tasks.discard)
-
-    def _finish(self, job: Job) -> None:
-        self._metrics.processed.inc()
-        self._metrics.duration.observe(max(0.0, time.time() - job.record.fetched_ms / 1000))
-        self._backlog.finish(job)
-        self._on_finished(job.partition)
-
-    def _span(self, job: Job) -> records.Span:
-        now_ms = time.time_ns() // 1_000_000
-        return records.Span(self._stage.name, job.record.fetched_ms, now_ms, job.attempt, job.traceparent)
-
-    def _note(self, job: Job, error: StageError, decision: retry.Decision) -> None:
-        self.last_error = f"{error.code}: {error}"
-        key = job.delivery.key if job.delivery else records.request_key(job.record)
-        log.warning(
-            "not handled",
-            request_id=key,
-            origin=str(job.record.origin),
-            code=error.code,
-            reason=str(error),
-            attempt=job.attempt,
-            decision=type(decision).__name__,
-        )
-
-
-class _Slot:
-    """One of the places for work in flight; releasing it twice is harmless."""
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots: asyncio.Semaphore | None = slots
-
-    def release(self) -> None:
-        if self._slots is not None:
-            self._slots.release()
-            self._slots = None
-
-
-def _keeps(decision: retry.Decision) -> bool:
-    return isinstance(decision, retry.GiveUp) and decision.dead_letter

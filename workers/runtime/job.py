@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.events import Event
 from topics.specs import TopicSpec
@@ -13,32 +14,32 @@ from workers.runtime.stage import Delivery
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One record, from fetch to commit. ``delivery`` is there once it is decoded."""
+    """One record, from fetch to commit. ``delivery`` is there once it is decoded.
+
+    Jobs with the same ``order_key`` are handled one after the other. One that is ``careful`` may kill its worker: of
+    those there is one at a time.
+    """
 
     record: Incoming
     spec: TopicSpec
     partition: Partition
+    careful: bool
+    order_key: tuple[Partition, str]
     delivery: Delivery[Event] | None = None
     attempt: int = 1
     traceparent: str | None = None
 
-    @property
-    def order_key(self) -> tuple[Partition, str]:
-        """Jobs with the same one are handled one after the other."""
-        return self.partition, "" if self.is_careful else request_key(self.record)
 
-    @property
-    def is_careful(self) -> bool:
-        """Whether it is to be handled alone, for it may kill its worker."""
-        return self.partition.is_careful(self.record.origin.offset)
+def make_job(record: Incoming, spec: TopicSpec, partition: Partition) -> Job:
+    """A job for a fetched record."""
+    return Job(record, spec, partition, partition.is_careful(record.origin.offset), (partition, request_key(record)))
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """A finished job and the records that follow from it."""
 
     job: Job
-    records: tuple[Outgoing, ...]
+    records: list[Outgoing]
 
 
 class Backlog:
@@ -46,53 +47,68 @@ class Backlog:
 
     def __init__(self) -> None:
         self._ready: deque[Job] = deque()
-        self._behind: dict[tuple[Partition, str], deque[Job]] = {}
+        self._careful: deque[Job] = deque()
+        self._alone: Job | None = None
+        self._behind: dict[tuple[Partition, str], deque[Job] | None] = {}
         self._waiting = 0
         self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready) + self._waiting
+        return len(self._ready) + len(self._careful) + self._waiting
 
     def add(self, job: Job) -> None:
         """Put a new job at the end."""
-        behind = self._behind.get(job.order_key)
-        if behind is None:
-            self._behind[job.order_key] = deque()
+        if job.order_key not in self._behind:
+            self._behind[job.order_key] = None
             self._put(job)
-        else:
-            behind.append(job)
-            self._waiting += 1
+            return
+        behind = self._behind[job.order_key]
+        if behind is None:
+            behind = self._behind[job.order_key] = deque()
+        behind.append(job)
+        self._waiting += 1
 
     def add_again(self, job: Job) -> None:
         """Put back a job that was taken and is to be tried again; those behind it still wait."""
+        self._leave(job)
         self._put(job)
 
     def finish(self, job: Job) -> None:
         """Note that a taken job is over, and let the one behind it come."""
+        self._leave(job)
         behind = self._behind.get(job.order_key)
         if behind:
             self._waiting -= 1
             self._put(behind.popleft())
-        elif behind is not None:
-            del self._behind[job.order_key]
+        else:
+            self._behind.pop(job.order_key, None)
 
     def drop(self, partition: Partition) -> None:
         """Forget the jobs of a partition that was lost."""
         self._ready = deque(job for job in self._ready if job.partition is not partition)
+        self._careful = deque(job for job in self._careful if job.partition is not partition)
+        if self._alone is not None and self._alone.partition is partition:
+            self._alone = None
         for key in [key for key in self._behind if key[0] is partition]:
-            self._waiting -= len(self._behind.pop(key))
-        if not self._ready:
-            self._arrived.clear()
+            self._waiting -= len(self._behind.pop(key) or ())
+        self._note_arrivals()
 
     def take(self, limit: int) -> list[Job]:
-        """Take up to ``limit`` jobs that may run now; one that is to be handled alone comes alone."""
-        jobs: list[Job] = []
-        while self._ready and len(jobs) < limit and not (jobs and self._ready[0].is_careful):
-            jobs.append(self._ready.popleft())
-            if jobs[-1].is_careful:
-                break
-        if not self._ready:
-            self._arrived.clear()
+        """Take up to ``limit`` jobs that may run now; a careful one comes alone."""
+        if self._careful and self._alone is None:
+            self._alone = self._careful.popleft()
+            jobs = [self._alone]
+        else:
+            jobs = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        self._note_arrivals()
+        return jobs
+
+    def take_for(self, request_id: str) -> list[Job]:
+        """Take the jobs of a request that may run now, before their turn."""
+        jobs = [job for job in (*self._ready, *self._careful) if request_key(job.record) == request_id]
+        for job in jobs:
+            (self._careful if job.careful else self._ready).remove(job)
+        self._note_arrivals()
         return jobs
 
     async def wait(self) -> None:
@@ -100,5 +116,16 @@ class Backlog:
         await self._arrived.wait()
 
     def _put(self, job: Job) -> None:
-        self._ready.append(job)
-        self._arrived.set()
+        (self._careful if job.careful else self._ready).append(job)
+        self._note_arrivals()
+
+    def _leave(self, job: Job) -> None:
+        if job is self._alone:
+            self._alone = None
+            self._note_arrivals()
+
+    def _note_arrivals(self) -> None:
+        if self._ready or (self._careful and self._alone is None):
+            self._arrived.set()
+        else:
+            self._arrived.clear()

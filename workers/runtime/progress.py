@@ -59,7 +59,7 @@ class Progress:
             raise ValueError(msg)
         self._next = offset + 1
         self._begun.append(offset)
-        if any(offset in run for run in self._skip):
+        if self._skip and any(offset in run for run in self._skip):
             self._done.add(offset)
             self._advance()
             return False

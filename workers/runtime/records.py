@@ -1,9 +1,9 @@
 """Between Kafka records and what a stage sees: pure functions on plain values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from schemas import codec
 from schemas.events import (
@@ -16,27 +16,34 @@ from schemas.events import (
     RequestExpired,
     RequestFailed,
 )
-from schemas.headers import REDRIVEN_FOR, Headers, Origin, RawHeaders, StageTime, derive_id
+from schemas.headers import (
+    CONTENT_TYPE,
+    REDRIVES,
+    TIMELINE,
+    Headers,
+    Origin,
+    derive_id,
+    derive_output_id,
+    with_stage_time,
+)
 from schemas.revision import document_revision
 from topics.names import Namespace
 from topics.specs import TOPIC_OF_EVENT, TopicSpec, dead_letters
 from workers.runtime.stage import Delivery, PoisonError, StageError
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A record as fetched. ``fetched_ms`` is Unix time in milliseconds."""
 
     origin: Origin
     key: bytes | None
     value: bytes | None
-    headers: RawHeaders
+    headers: Headers
     timestamp: datetime
     fetched_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A record to produce."""
 
     topic: str
@@ -52,6 +59,19 @@ def request_key(record: Incoming) -> str:
     return record.key.decode("utf-8", "replace")
 
 
+def identity(record: Incoming, spec: TopicSpec) -> bytes:
+    """What makes two records of a topic the same: the key where it may come once, else the event ID.
+
+    A redriven record is another than the one that failed.
+    """
+    raw = record.headers.raw
+    name = record.key if spec.once_per_key else raw.get("ce_id")
+    if not name:
+        return str(record.origin).encode()
+    redrives = raw.get(REDRIVES)
+    return name + b"\0" + redrives if redrives else name
+
+
 def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
     """Decode a record for its ``attempt``-th handling.
 
@@ -59,7 +79,7 @@ def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
         PoisonError: the key is too long, or the value is not an event of the topic.
     """
     key = request_key(record)
-    headers = Headers.decode(record.headers)
+    headers = record.headers
     if "\ufffd" in key:
         msg = "the record key is not UTF-8 text"
         raise PoisonError("key_not_text", msg)
@@ -70,23 +90,21 @@ def deliver(record: Incoming, spec: TopicSpec, attempt: int) -> Delivery[Event]:
         event = codec.decode(record.value, headers.type, spec.events)
     except codec.UndecodableError as error:
         raise PoisonError("undecodable", str(error)) from error
-    if headers.id is None:
-        headers = replace(headers, id=_own_id(record))
+    if headers.raw.get("ce_id") is None:
+        headers = Headers.decode([*headers.encode(), ("ce_id", _own_id(record).encode())])
     return Delivery(key, event, headers, record.origin, record.timestamp, attempt)
 
 
 def is_for(record: Incoming, stage: str) -> bool:
     """Whether the stage should handle the record: a redriven one is for the stage that failed, and no other reader."""
-    stages = [value for name, value in record.headers if name == REDRIVEN_FOR]
-    return not stages or stages[-1] == stage.encode()
+    return record.headers.redriven_for in (None, stage)
 
 
 def _own_id(record: Incoming) -> str:
-    return derive_id(record.origin.topic, record.origin.partition, record.origin.offset)
+    return derive_id(*record.origin)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The share of one stage in handling a record: who, when (Unix ms), which attempt, and the trace."""
 
     stage: str
@@ -102,30 +120,66 @@ def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Names
     An output's ``ce_id`` is made from the input's, so that handling the input again gives the same ID; a redrive is
     meant to have another outcome, and gives another.
     """
-    incoming = Headers.decode(record.headers)
-    cause = incoming.id or _own_id(record)
-    redrives = (incoming.redrives,) if incoming.redrives else ()
-    time = StageTime(span.stage, span.started_ms, span.finished_ms, span.attempt)
-    records = []
+    if not events:
+        return []
+    raw = record.headers.raw
+    cause = raw.get("ce_id") or _own_id(record).encode()
+    redrives = record.headers.redrives
+    passed = _passed_on(record, span, redrives)
+    made = []
     for index, event in enumerate(events):
-        headers = Headers(
-            id=derive_id(cause, span.stage, event.TYPE, index, *redrives),
-            type=event.TYPE,
-            source=f"ragline/{span.stage}",
-            time=datetime.fromtimestamp(span.finished_ms / 1000, UTC),
-            subject=event.key,
-            traceparent=span.traceparent or incoming.traceparent,
-            tracestate=incoming.tracestate,
-            tenant=event.tenant_id or incoming.tenant,
-            deadline_at=incoming.deadline_at if redrives else event.expires_at or incoming.deadline_at,
-            attempt=span.attempt,
-            origin=record.origin,
-            timeline=(*incoming.timeline, time),
-            redrives=incoming.redrives,
-        )
-        topic = names.topic(TOPIC_OF_EVENT[type(event)])
-        records.append(Outgoing(topic, event.key.encode(), codec.encode(event), headers.encode()))
-    return records
+        kind = event.TYPE
+        tries = (redrives,) if redrives else ()
+        event_id = derive_output_id(cause, span.stage, kind, index, *tries)
+        key = event.key.encode("utf-8", "replace")
+        headers = [("ce_id", event_id), ("ce_type", kind.encode()), ("ce_subject", key), *passed]
+        own_tenant, expires_at = event.tenant_id, event.expires_at
+        if tenant := own_tenant.encode("utf-8", "replace") if own_tenant else raw.get("ragline_tenant"):
+            headers.append(("ragline_tenant", tenant))
+        # After a redrive the header's deadline alone counts, for it was written then.
+        if expires_at and not redrives:
+            headers.append(("ragline_deadline", expires_at.isoformat().encode()))
+        elif deadline := raw.get("ragline_deadline"):
+            headers.append(("ragline_deadline", deadline))
+        made.append(Outgoing(names.topic(TOPIC_OF_EVENT[type(event)]), key, codec.encode(event), headers))
+    return made
+
+
+def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, bytes]]:
+    """Headers that all outputs of a record have in common."""
+    raw = record.headers.raw
+    topic, partition, offset = record.origin
+    headers = [
+        *_of_stage(span.stage, topic, partition, span.attempt),
+        _time_header(span.finished_ms),
+        ("ragline_source_offset", b"%d" % offset),
+        (TIMELINE, with_stage_time(raw.get(TIMELINE), span.stage, span.started_ms, span.finished_ms, span.attempt)),
+    ]
+    if traceparent := span.traceparent.encode("utf-8", "replace") if span.traceparent else raw.get("traceparent"):
+        headers.append(("traceparent", traceparent))
+    if tracestate := raw.get("tracestate"):
+        headers.append(("tracestate", tracestate))
+    if redrives:
+        headers.append((REDRIVES, b"%d" % redrives))
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _of_stage(stage: str, topic: str, partition: int, attempt: int) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_source", f"ragline/{stage}".encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+        ("ragline_attempt", b"%d" % attempt),
+        ("ragline_source_topic", topic.encode()),
+        ("ragline_source_partition", b"%d" % partition),
+    )
+
+
+# Many records are finished in the same millisecond.
+@lru_cache(maxsize=16)
+def _time_header(ms: int) -> tuple[str, bytes]:
+    return "ce_time", datetime.fromtimestamp(ms / 1000, UTC).isoformat().encode()
 
 
 def dead_letter(
@@ -142,7 +196,7 @@ def dead_letter(
         "ragline_dead_letter_offset": str(record.origin.offset),
         "ragline_dead_letter_time": datetime.now(UTC).isoformat(),
     }
-    headers = [*record.headers, *((name, value.encode("utf-8", "replace")) for name, value in cause.items())]
+    headers = [*record.headers.encode(), *((name, value.encode("utf-8", "replace")) for name, value in cause.items())]
     # An empty value stays one: null would be a deletion on a compacted topic, and these topics are not.
     return Outgoing(names.topic(dead_letters(spec)), record.key or request_key(record).encode(), record.value, headers)
 
@@ -155,9 +209,8 @@ def failure(
     error: StageError,
 ) -> tuple[Event, ...]:
     """The terminal event of what failed: ``event`` is None when it could not be decoded."""
-    headers = Headers.decode(record.headers)
     key = request_key(record)
-    tenant = (event.tenant_id if event else None) or headers.tenant
+    tenant = (event.tenant_id if event else None) or record.headers.tenant
     if subject == "request":
         request_id = key[:MAX_REQUEST_ID_CHARS]
         return (RequestFailed(request_id=request_id, tenant=tenant, stage=stage, code=error.code, message=str(error)),)

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from workers.runtime.progress import MAX_OUTSTANDING
 
 
 class RuntimeSettings(BaseModel):
@@ -16,9 +18,12 @@ class RuntimeSettings(BaseModel):
     session_timeout_ms: int = Field(10_000, ge=1_000, description="Silence after which a worker loses its partitions.")
     heartbeat_interval_ms: int = Field(3_000, gt=0, description="Time between heartbeats.")
     max_poll_interval_ms: int = Field(300_000, gt=0, description="Longest time between two fetches.")
+    metadata_max_age_ms: int = Field(
+        60_000, gt=0, description="Time after which topics and partitions that were added or deleted are noticed."
+    )
     group_instance_id: str = Field("", description="Static membership: the worker's own name; empty for none.")
     max_outstanding: int = Field(
-        128, gt=0, le=500, description="Records of one partition fetched and not yet finished; then it is paused."
+        256, gt=0, description="Records of one partition fetched and not yet finished; then no more are fetched."
     )
     commit_interval_ms: int = Field(200, gt=0, description="Longest wait of a finished record for its commit.")
     transaction_timeout_ms: int = Field(
@@ -34,3 +39,11 @@ class RuntimeSettings(BaseModel):
     drain_timeout_ms: int = Field(30_000, gt=0, description="How long a stopping worker finishes what it has begun.")
     http_host: str = Field("127.0.0.1", description="Address for /livez, /readyz, /metrics and /status.")
     http_port: int = Field(0, ge=0, le=65535, description="Port for them; 0 takes a free one.")
+
+    @field_validator("max_outstanding")
+    @classmethod
+    def _within_reach(cls, value: int) -> int:
+        if value > MAX_OUTSTANDING:
+            msg = f"at most {MAX_OUTSTANDING} fit, for a commit's metadata must tell which of them are done"
+            raise ValueError(msg)
+        return value

@@ -1,9 +1,8 @@
 """What a stage is to the runtime. A stage knows no Kafka: it turns events into outcomes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from schemas.events import Event
 from schemas.headers import Headers, Origin
@@ -13,8 +12,7 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery(Generic[E_co]):
+class Delivery(NamedTuple, Generic[E_co]):
     """An event as it arrives at a stage.
 
     ``key`` is the record key (the request or document ID). ``attempt`` counts from 1 and grows when work that had begun
@@ -34,14 +32,14 @@ class Delivery(Generic[E_co]):
 
         After a redrive the header alone counts, for it was written then.
         """
-        if self.headers.redrives:
-            return self.headers.deadline_at
-        moments = [moment for moment in (self.event.expires_at, self.headers.deadline_at) if moment is not None]
-        return min(moments, default=None)
+        of_event = self.event.expires_at
+        of_headers = self.headers.deadline_at
+        if of_event is None or of_headers is None or self.headers.redrives:
+            return of_headers if self.headers.redrives else of_event or of_headers
+        return min(of_event, of_headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Produce:
+class Produce(NamedTuple):
     """Done: these events follow from the input. Each goes to the topic of its class, under its own key."""
 
     events: tuple[Event, ...]

@@ -58,6 +58,6 @@ def take_over(left: Mark | None, watermark: int, reach: int) -> tuple[Mark, int 
         # Nothing is left of what earlier owners died with.
         return Mark(deaths=1, horizon=watermark + reach), None
     deaths = left.deaths + 1
-    if deaths >= DEATHS_UNTIL_QUARANTINE and left.suspect is not None:
+    if deaths >= DEATHS_UNTIL_QUARANTINE and left.suspect is not None and left.suspect >= watermark:
         return Mark(), left.suspect
     return Mark(deaths=deaths, horizon=left.horizon), None

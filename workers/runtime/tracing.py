@@ -13,13 +13,16 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from schemas.events import Event
+from workers.runtime.stage import Delivery
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class RecordSpan:
     """The span of one record, if spans are exported. ``traceparent`` makes the next stage's span a child of it."""
 
-    def __init__(self, span: Span | None, traceparent: str | None) -> None:
+    def __init__(self, span: Span | None = None, traceparent: str | None = None) -> None:
         self._span = span
         self.traceparent = traceparent
 
@@ -27,6 +30,9 @@ class RecordSpan:
         """The record has been handled."""
         if self._span is not None:
             self._span.end()
+
+
+_NO_SPAN = RecordSpan()
 
 
 class Tracing:
@@ -44,17 +50,18 @@ class Tracing:
             self._provider = TracerProvider(resource=Resource.create({"service.name": f"ragline-{stage}"}))
             self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 
-    def start(self, topic: str, key: str, traceparent: str | None) -> RecordSpan:
+    def start(self, delivery: Delivery[Event]) -> RecordSpan:
         """Begin the span of one record, as a child of what the record came from."""
         if self._provider is None:
             # A span that nobody sees would cost more than the rest of the runtime's work on the record.
-            return RecordSpan(None, traceparent)
+            return _NO_SPAN
+        topic, traceparent = delivery.origin.topic, delivery.headers.traceparent
         parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.type": "process",
             "messaging.destination.name": topic,
-            "messaging.kafka.message.key": key,
+            "messaging.kafka.message.key": delivery.key,
             "messaging.consumer.group.name": self._stage,
         }
         tracer = self._provider.get_tracer("ragline")

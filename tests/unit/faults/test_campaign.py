@@ -46,11 +46,13 @@ def test_recovery_lasts_until_the_last_request_that_was_asked_before_the_fault_w
     assert recovery_s(injection, {"before": 1.0}, {"before": 2.0}) == 0.0
 
 
-def made(name: str, *kinds: str, behind: int = 0, recovery: tuple[float | None, ...] = (1.0, 3.0)) -> Round:
+def made(
+    name: str, *kinds: str, behind: int = 0, recovery: tuple[float | None, ...] = (1.0, 3.0), deaths: int = 0
+) -> Round:
     findings = tuple(Finding(kind, "query", "a", "") for kind in kinds)  # type: ignore[arg-type]
     verdict = Verdict(100, findings, {"query": behind})
     guarantee, _, fault = name.partition(": ")
-    return Round(BY_NAME[fault], guarantee, verdict, recovery, 0, 0)  # type: ignore[arg-type]
+    return Round(BY_NAME[fault], guarantee, verdict, recovery, 0, deaths)  # type: ignore[arg-type]
 
 
 def test_duplicates_break_only_the_stricter_promise() -> None:
@@ -61,11 +63,17 @@ def test_duplicates_break_only_the_stricter_promise() -> None:
     assert not made("at_least_once: zombie", recovery=(1.0, None)).kept
 
 
+def test_what_is_no_reason_to_die_must_end_no_worker() -> None:
+    assert not made("exactly_once: oversized", deaths=1).kept
+    assert made("exactly_once: engine hung", deaths=1).kept
+
+
 def test_the_table_has_a_line_for_each_round() -> None:
     rounds = [made("exactly_once: zombie"), made("at_least_once: zombie", "duplicated", "lost", "phantom", behind=2)]
     lines = table(rounds).splitlines()
-    assert lines[2] == "| zombie | exactly_once | 100 | 2 | 0 | 0 | 0 | 2.0 / 3.0 | yes |"
-    assert lines[3] == "| zombie | at_least_once | 100 | 2 | 1 | 1 | 3 | 2.0 / 3.0 | **no** |"
+    assert lines[2] == "| zombie | echo | exactly_once | 100 | 2 | 0 | 0 | 0 | 2.0 / 3.0 | yes |"
+    assert lines[3] == "| zombie | echo | at_least_once | 100 | 2 | 1 | 1 | 3 | 2.0 / 3.0 | **no** |"
+    assert "| engine hung | real |" in table([made("exactly_once: engine hung")])
     assert "never" in table([made("exactly_once: zombie", recovery=(1.0, None))])
 
 

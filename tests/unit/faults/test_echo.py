@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from backends.engine import EngineDeadError
 from faults.chain import CHAIN, Wish, ask
 from faults.echo import BATCHED, Echo, duration_ms, make_stage, question_of
-from faults.traps import TrapFolder, Traps
+from faults.traps import Traps
 from schemas.codec import encode
 from schemas.events import Answered, Event, QueryAsked
 from schemas.headers import Headers, Origin
@@ -64,13 +63,6 @@ async def test_each_stage_does_what_a_question_wants(step: Any, tmp_path: Path) 
     huge = await run_until(step.stage, "huge", tmp_path)
     assert isinstance(huge, Produce)
     assert len(encode(huge.events[0]) or b"") > step.target.max_message_bytes
-
-
-async def test_the_engine_dies_where_there_is_a_trap(tmp_path: Path) -> None:
-    TrapFolder(tmp_path).set("query", "handling", "engine_dead")
-    with pytest.raises(EngineDeadError):
-        await run_until("query", None, tmp_path)
-    assert isinstance(await run_until("query", None, tmp_path), Produce)
 
 
 def test_a_few_requests_take_much_longer_than_the_rest() -> None:

@@ -7,7 +7,16 @@ import pytest
 from faults.chain import CHAIN, Step, ask
 from faults.oracle import Kind, Position, Record, Verdict, judge
 from schemas.events import Answered, RequestFailed
-from topics.specs import ANSWERS, PROMPTS_BUILT, QUERIES, QUERIES_ACCEPTED, QUERIES_EMBEDDED, TopicSpec, dead_letters
+from topics.specs import (
+    ANSWERS,
+    PASSAGES_RETRIEVED,
+    PROMPTS_BUILT,
+    QUERIES,
+    QUERIES_ACCEPTED,
+    QUERIES_EMBEDDED,
+    TopicSpec,
+    dead_letters,
+)
 
 
 class History:
@@ -162,6 +171,27 @@ def test_an_answer_where_failure_was_asked_for_is_wrong_and_so_is_the_reverse() 
     history.run(history.ask("a", ask("why?", "poison", "prompt")))
     history.fail(CHAIN[0], history.ask("b"))
     assert kinds(history.judge()) == [("wrong_end", "prompt", "a"), ("wrong_end", "generation", "b")]
+
+
+def test_an_answer_that_nobody_generated_is_wrong(history: History) -> None:
+    retrieved = find(history, PASSAGES_RETRIEVED, "b")
+    history.records = [r for r in history.records if r.key != "b" or r.topic not in (PROMPTS_BUILT.name, ANSWERS.name)]
+    history.add(ANSWERS, "b", retrieved, retrieved.question, Answered.TYPE)
+    assert kinds(history.judge()) == [("wrong_end", "retrieval", "b")]
+
+
+def test_an_end_that_could_not_be_shown_is_wrong(history: History) -> None:
+    ended = find(history, ANSWERS, "b")
+    history.add(dead_letters(ANSWERS), "b", ended, ended.question)
+    assert kinds(history.judge()) == [("wrong_end", "projector", "b")]
+
+
+def test_who_only_watches_has_lag_too(history: History) -> None:
+    watchers = {"projector": (PROMPTS_BUILT, ANSWERS)}
+    committed = history.committed() | {("projector", PROMPTS_BUILT.name, 0): 3, ("projector", ANSWERS.name, 0): 1}
+    verdict = judge(history.records, committed, watchers=watchers)
+    assert verdict.behind["projector"] == 2
+    assert not verdict.keeps(exactly_once=False)
 
 
 def test_what_is_not_committed_is_lag(history: History) -> None:

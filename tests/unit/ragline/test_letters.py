@@ -25,7 +25,7 @@ def dead_record(
     headers: RawHeaders = (), value: bytes | None = b"raw", spec: TopicSpec = PROMPTS_BUILT
 ) -> tuple[bytes, bytes | None, RawHeaders]:
     """A dead letter as a worker writes it: key, value, headers."""
-    record = Incoming(Origin(NAMES.topic(spec), 3, 42), b"r1", value, headers, NOW, 0)
+    record = Incoming(Origin(NAMES.topic(spec), 3, 42), b"r1", value, Headers.decode(headers), NOW, 0)
     made = records.dead_letter(record, spec, "generation", PoisonError("bad", "It is bad."), 2, NAMES)
     return made.key, made.value, made.headers
 
@@ -46,7 +46,7 @@ def test_a_letter_says_what_failed_where_and_why() -> None:
 
 
 def test_a_letter_written_twice_is_one_and_another_failure_is_another() -> None:
-    again = letter(place=replace(PLACE, offset=8))
+    again = letter(place=PLACE._replace(offset=8))
     assert again.id == letter().id
     assert letter(value=b"other").id != letter().id
     assert letter(value=None).id == letter(value=b"").id
@@ -55,7 +55,7 @@ def test_a_letter_written_twice_is_one_and_another_failure_is_another() -> None:
 def test_a_record_of_somebody_else_is_shown_too() -> None:
     read = letters.read_letter(QUERIES, PLACE, None, None, [("ragline_dead_letter_offset", b"x")], NOW)
     assert (read.key, read.stage, read.origin) == ("", "", None)
-    other = letters.read_letter(QUERIES, replace(PLACE, offset=8), None, None, [], NOW)
+    other = letters.read_letter(QUERIES, PLACE._replace(offset=8), None, None, [], NOW)
     assert read.id != other.id
 
 

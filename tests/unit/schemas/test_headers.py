@@ -1,10 +1,12 @@
+import inspect
+from dataclasses import astuple
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id
+from schemas.headers import MAX_STAGE_TIMES, Headers, Origin, StageTime, derive_id, derive_output_id, with_stage_time
 from schemas.values import MAX_INTEGER
 
 TEXT = st.text(max_size=30)
@@ -27,12 +29,22 @@ ANY_HEADERS = st.builds(
     redrives=st.integers(0, 999_999_999),
     redriven_for=st.none() | TEXT,
 )
+FIELDS = list(inspect.signature(Headers).parameters)
 NAMES = [name for name, _ in Headers("i", "t", "s", datetime.now(UTC), origin=Origin("t", 0, 0)).encode()] + [
     "ragline_timeline",
     "ragline_deadline",
     "ragline_redrives",
     "x",
 ]
+
+
+def said(headers: Headers) -> dict[str, object]:
+    return {name: getattr(headers, name) for name in FIELDS}
+
+
+@given(ANY_HEADERS)
+def test_headers_say_what_they_were_made_with(headers: Headers) -> None:
+    assert Headers(**said(headers)) == headers  # type: ignore[arg-type]
 
 
 @given(ANY_HEADERS)
@@ -88,6 +100,30 @@ def test_a_header_that_cannot_be_read_counts_as_missing(name: str, text: str) ->
     assert Headers.decode(list(raw.items())) == Headers()
 
 
+TIMES = st.builds(StageTime, TEXT, NUMBERS, NUMBERS, NUMBERS)
+
+
+@given(st.lists(TIMES, min_size=1, max_size=6))
+def test_a_timeline_grows_entry_by_entry(times: list[StageTime]) -> None:
+    timeline = None
+    for time in times:
+        timeline = with_stage_time(timeline, *astuple(time))
+    assert timeline
+    assert Headers.decode([("ragline_timeline", timeline)]).timeline == tuple(times)
+
+
+@pytest.mark.parametrize("before", [b"", b"[]", b"{}", b"[" * 100_000, b"[[" + b"1," * 100_000 + b"1]]"])
+def test_a_timeline_that_is_none_is_begun_anew(before: bytes) -> None:
+    time = StageTime("query", 1, 2, 3)
+    assert Headers.decode([("ragline_timeline", with_stage_time(before, *astuple(time)))]).timeline == (time,)
+
+
+def test_headers_are_passed_on_as_they_came() -> None:
+    raw = [("x", b"1"), ("x", b"2"), ("ce_id", b"a"), ("ce_id", b"b")]
+    assert Headers.decode(raw).encode() == raw
+    assert Headers.decode(raw).id == "b"
+
+
 def test_a_time_without_offset_is_utc() -> None:
     headers = Headers.decode([("ragline_deadline", b"2026-01-02T03:04:05")])
     assert headers.deadline_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -112,6 +148,11 @@ def test_a_lone_surrogate_does_not_stop_a_record() -> None:
 @given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
 def test_derived_ids_are_equal_exactly_when_their_parts_are(one: list[str], other: list[str]) -> None:
     assert (derive_id(*one) == derive_id(*other)) == (one == other)
+
+
+@given(TEXT, st.lists(TEXT | st.integers(0, 9), max_size=4))
+def test_output_ids_are_derived_alike(cause: str, parts: list[str | int]) -> None:
+    assert derive_output_id(cause.encode(), *parts).decode() == derive_id(cause, *parts)
 
 
 def test_derived_ids_take_numbers_and_any_text() -> None:

@@ -30,7 +30,7 @@ def record(
 ) -> Incoming:
     raw = headers.encode() if isinstance(headers, Headers) else list(headers)
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return Incoming(Origin(spec.name, 0, offset), key, b"{}", raw, moment, at_ms)
+    return Incoming(Origin(spec.name, 0, offset), key, b"{}", Headers.decode(raw), moment, at_ms)
 
 
 def said(event_id: str, event_type: str, at_ms: int, *timeline: StageTime) -> Headers:

@@ -29,7 +29,7 @@ SPAN = Span("query", 1000, 1500, attempt=2)
 
 
 def make_record(key: bytes | None = b"r1", value: bytes | None = b'{"question": "q"}', **headers: object) -> Incoming:
-    encoded = Headers(**headers).encode() if headers else []  # type: ignore[arg-type]
+    encoded = Headers.decode(Headers(**headers).encode() if headers else [])  # type: ignore[arg-type]
     return Incoming(Origin("test.rag.queries", 3, 42), key, value, encoded, NOW, 1000)
 
 

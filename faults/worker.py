@@ -1,26 +1,29 @@
-"""A worker process of an echo stage: the real runtime, with traps in its way. Takes ``EchoOptions`` as JSON."""
+"""A worker process of one stage: the real runtime, with traps in its way. Takes ``WorkerOptions`` as JSON."""
 
 import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from backends.kafka import KafkaSettings
 from faults import mutants
+from faults.addresses import Addresses
 from faults.echo import make_stage
 from faults.traps import Traps
 from topics.names import Namespace
 from workers.runtime import logs
 from workers.runtime.settings import RuntimeSettings
+from workers.runtime.stage import BatchedStage, ConcurrentStage
 from workers.runtime.worker import Worker, stop_on_signals
 
 _LOOK_S = 0.05
 
 
-class EchoOptions(BaseModel):
-    """What one worker is told. ``mutant`` plants a defect."""
+class WorkerOptions(BaseModel):
+    """What one worker is told. With ``systems`` its stage is the real one, else an echo; ``mutant`` plants a defect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +33,7 @@ class EchoOptions(BaseModel):
     namespace: str
     traps: Path
     runtime: RuntimeSettings
+    systems: Addresses | None = None
     mutant: mutants.Mutant | None = None
 
 
@@ -38,20 +42,30 @@ def ready_file(traps: Path, name: str, pid: int) -> Path:
     return traps / "ready" / f"{name}.{pid}"
 
 
-async def run(options: EchoOptions) -> None:
+async def run(options: WorkerOptions) -> None:
     """Run the worker until it is told to stop."""
     traps = Traps(options.traps, options.stage, options.name)
     traps.install()
     if options.mutant:
         mutants.plant(options.mutant)
     kafka = KafkaSettings(bootstrap_servers=options.bootstrap_servers)
-    worker = Worker(make_stage(options.stage, traps), kafka, Namespace(options.namespace), options.runtime)
+    names = Namespace(options.namespace)
+    worker = Worker(_stage(options, names, traps), kafka, names, options.runtime)
     async with stop_on_signals() as stop:
         announcing = asyncio.create_task(_announce(worker, ready_file(options.traps, options.name, os.getpid())))
         try:
             await worker.run(stop)
         finally:
             announcing.cancel()
+
+
+def _stage(options: WorkerOptions, names: Namespace, traps: Traps) -> BatchedStage[Any] | ConcurrentStage[Any]:
+    if options.systems is None:
+        return make_stage(options.stage, traps)
+    # Only real stages need what it imports, and a worker that was killed is to be back soon.
+    from faults.real import make_real_stage  # noqa: PLC0415
+
+    return make_real_stage(options.stage, options.systems, names, traps)
 
 
 async def _announce(worker: Worker, file: Path) -> None:
@@ -62,4 +76,4 @@ async def _announce(worker: Worker, file: Path) -> None:
 
 if __name__ == "__main__":
     logs.configure("json", "INFO")
-    asyncio.run(run(EchoOptions.model_validate_json(sys.argv[1])))
+    asyncio.run(run(WorkerOptions.model_validate_json(sys.argv[1])))
