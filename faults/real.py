@@ -72,7 +72,7 @@ def _generation(systems: Addresses, names: Namespace, traps: Traps) -> AnyStage:
 
 
 def _projector(systems: Addresses, names: Namespace, _traps: Traps) -> AnyStage:
-    return ProjectorStage(ProjectorSettings(), RedisLiveView(systems.live_view, names))
+    return ProjectorStage(ProjectorSettings(), RedisLiveView(systems.live_view, names), _QUERY.default_tenant)
 
 
 _MAKERS: Mapping[str, Callable[[Addresses, Namespace, Traps], AnyStage]] = {

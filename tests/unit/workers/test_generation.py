@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -248,7 +247,7 @@ async def test_a_form_that_the_engine_refuses_is_no_dead_letter() -> None:
     stage = await started(ScriptedEngine([], BackendRejectedError("bad schema")))
     delivery = deliver()
     sampling = delivery.event.sampling.model_copy(update={"response_format": ResponseFormat(type="json_object")})
-    outcome = await stage.handle(replace(delivery, event=delivery.event.model_copy(update={"sampling": sampling})))
+    outcome = await stage.handle(delivery._replace(event=delivery.event.model_copy(update={"sampling": sampling})))
     assert isinstance(outcome, RejectedError)
     assert outcome.code == "response_format_refused"
 
