@@ -79,6 +79,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.writable.set()
             self.loop.call_later(self.close_timeout, self.transport.abort)
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # Refused, and told so; uvicorn would log an error for it.
+            self.handshake_complete = True
 
     def send_receive_event_to_app(self) -> None:
         # uvicorn would close as well, and log a traceback for each.

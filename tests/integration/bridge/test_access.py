@@ -18,6 +18,7 @@ from bridge.settings import AccessSettings, BridgeSettings, JwtSettings
 from bridge.tokens import JwtTokens
 from tests.fixtures.bridges import Bridge, delta, hear, hear_until, progress, running_bridge, say, terminal
 from tests.fixtures.keys import AUDIENCE, ISSUER, HeldKeys, Issuer, bearer
+from tests.fixtures.pipeline import eventually
 
 REQUIRED = AccessSettings(required=True)
 
@@ -77,6 +78,16 @@ async def test_who_is_not_known_does_not_get_in(guarded: Bridge, credential: str
             pass
     assert refused.value.response.status_code == 401
     assert orjson.loads(refused.value.response.body)["error"]["code"] == "unauthorized"
+
+
+async def test_a_refused_websocket_is_no_error_of_the_bridge(
+    guarded: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidStatus):
+        async with guarded.connect():
+            pass
+    await eventually(lambda: not guarded.server.server_state.connections)
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 async def test_scopes_are_held(guarded: Bridge, keys: HeldKeys) -> None:
