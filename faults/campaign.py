@@ -33,6 +33,7 @@ from topics.names import Namespace
 from topics.settings import TopicSettings
 from workers.projector import ProjectorStage
 from workers.runtime.settings import RuntimeSettings
+from workers.settings import QuerySettings
 
 Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
 
@@ -221,7 +222,8 @@ class Campaign:
         self, systems: Systems, keys: frozenset[str], *, exactly_once: bool, waking: bool
     ) -> list[Finding]:
         """Everything is committed by now, so the projector has shown everything."""
-        streams = await read_streams(systems.addresses.live_view, self._names, keys)
+        tenant = QuerySettings().default_tenant
+        streams = await read_streams(systems.addresses.live_view, self._names, tenant, keys)
         return judge_streams(self._journal.of(keys), streams, exactly_once=exactly_once, waking=waking)
 
     def _say(self, made: Round, took_s: float) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from backends.live_view import Entry, LiveViewSettings
+from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.redis_live_view import RedisLiveView
 from faults.oracle import Finding, Record
 from schemas.events import Answered
@@ -12,14 +12,16 @@ from topics.names import Namespace
 _READS = 16
 
 
-async def read_streams(settings: LiveViewSettings, names: Namespace, keys: Collection[str]) -> dict[str, list[Entry]]:
-    """The entries of each request."""
+async def read_streams(
+    settings: LiveViewSettings, names: Namespace, tenant: str, keys: Collection[str]
+) -> dict[str, list[Entry]]:
+    """The entries of each of a tenant's requests."""
     view = RedisLiveView(settings, names)
     slots = asyncio.Semaphore(_READS)
 
     async def read(key: str) -> list[Entry]:
         async with slots:
-            return [stored.entry for stored in await view.read(key)]
+            return [stored.entry for stored in await view.read(stream_of(tenant, key))]
 
     try:
         return dict(zip(keys, await asyncio.gather(*map(read, keys)), strict=True))
