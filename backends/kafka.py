@@ -1,8 +1,12 @@
-"""How to reach Kafka."""
+"""How to reach Kafka, and how to leave it."""
 
+import asyncio
 from typing import Any, Literal
 
+from aiokafka import AIOKafkaConsumer
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+_CANCEL_AGAIN_S = 0.1
 
 
 class KafkaSettings(BaseModel):
@@ -38,3 +42,17 @@ class KafkaSettings(BaseModel):
 
             options["ssl_context"] = create_ssl_context(cafile=self.ssl_ca_file)
         return options
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, started or not, also one that has lost or changed its partitions just now.
+
+    aiokafka (0.14) waits for ever then: its fetcher takes being cancelled for the end of a fetch that it has cancelled
+    itself, and goes on.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - nothing public ends it
+    if fetcher is not None:
+        while not fetcher._fetch_task.done():  # noqa: SLF001
+            fetcher._fetch_task.cancel()  # noqa: SLF001
+            await asyncio.wait({fetcher._fetch_task}, timeout=_CANCEL_AGAIN_S)  # noqa: SLF001
+    await consumer.stop()

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from backends.errors import BackendUnavailableError
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from schemas import codec
 from schemas.events import Terminal
 from schemas.headers import Headers, StageTime
@@ -100,7 +100,7 @@ class KafkaAnswers:
     async def close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _search(self, tenant: str, request_id: str, since_ms: int) -> Ending | None:
         consumer = await self._connected()
@@ -154,7 +154,7 @@ class KafkaAnswers:
                 await consumer.start()
                 await consumer._client.force_metadata_update()  # noqa: SLF001 - else only topics of a subscription are known
             except BaseException:
-                await consumer.stop()
+                await stop_consumer(consumer)
                 raise
             self._consumer = consumer
         return self._consumer

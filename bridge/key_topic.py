@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from bridge.keys import KeyRing
 from schemas import codec
 from schemas.events import ApiKeyCreated, ApiKeyRevoked
@@ -112,7 +112,7 @@ async def _reading(kafka: KafkaSettings, topic: str) -> AsyncIterator[tuple[AIOK
         await consumer.seek_to_beginning(partition)
         yield consumer, partition
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _take(consumer: AIOKafkaConsumer, partition: TopicPartition, ring: KeyRing) -> None:

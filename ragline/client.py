@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from backends.errors import BackendUnavailableError
+from backends.kafka import stop_consumer
 from backends.live_view import LiveView, stream_of
 from backends.redis_live_view import RedisLiveView
 from ragline.answers import Answer, Progress, Reader, RequestError, Restart, Sources, Token, Update, conclude, terminal
@@ -89,7 +90,7 @@ class Client:
             await asyncio.wait({self._reading})
         for waiting in self._waiting.values():
             waiting.cancel()
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
         await self._producer.stop()
         await self._live_view.close()
 

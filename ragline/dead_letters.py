@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from ragline import letters
 from ragline.letters import Filter, Letter, Marks
 from schemas.headers import Origin
@@ -146,7 +146,7 @@ class DeadLetters:
         # A broker that is gone must not hold us at the end.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._consumer.stop()
+                await stop_consumer(self._consumer)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from schemas import codec
 from schemas.events import DocumentIndexed
 from schemas.headers import Headers
@@ -38,7 +38,7 @@ async def indexed_revisions(kafka: KafkaSettings, names: Namespace) -> dict[str,
                     for record in records:
                         _note(revisions, record.value, Headers.decode(record.headers).type)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     return revisions
 
 

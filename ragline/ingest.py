@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from ragline.corpus import Item
 from ragline.ledger import IngestSummary, Ledger
 from schemas import codec
@@ -138,7 +138,7 @@ async def _connected(
         # A broker that is gone must not hold us at the end.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await consumer.stop()
+                await stop_consumer(consumer)
                 await producer.stop()
 
 

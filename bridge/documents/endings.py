@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from bridge.documents.states import Ending
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed
@@ -69,7 +69,7 @@ class KafkaEndings(HeldEndings):
             except (KafkaError, OSError) as error:
                 log.warning("ends of documents cannot be read, trying again", reason=str(error) or repr(error))
             finally:
-                await consumer.stop()
+                await stop_consumer(consumer)
             await asyncio.sleep(_RECONNECT_WAIT_S)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from backends.engine import Delta, GenerationRequest
-from backends.live_view import LiveViewSettings
+from backends.live_view import LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
 from backends.vllm_engine import VllmEngine
 from schemas import codec
@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(600),
 ]
+
+TENANT = "acme"
 
 
 class SharedEngine:
@@ -47,7 +49,7 @@ async def ask_for_a_story(pipeline: Pipeline, request_id: str) -> None:
     assert isinstance(example, PromptBuilt)
     prompt = example.model_copy(
         update={
-            "query": example.query.model_copy(update={"request_id": request_id, "deadline_at": None}),
+            "query": example.query.model_copy(update={"request_id": request_id, "tenant": TENANT, "deadline_at": None}),
             "messages": (ChatMessage(role="user", content="Tell me a very long story about a ship."),),
             "sampling": Sampling(max_tokens=400),
         }
@@ -65,7 +67,9 @@ async def test_a_cancelled_generation_frees_its_slot(kafka_bootstrap: str, vllm_
             await ask_for_a_story(pipeline, request_id)
 
             async def tokens_came(request_id: str = request_id) -> bool:
-                return any(stored.entry.kind == "delta" for stored in await live_view.read(request_id))
+                return any(
+                    stored.entry.kind == "delta" for stored in await live_view.read(stream_of(TENANT, request_id))
+                )
 
             await eventually(tokens_came)
             begin = time.monotonic()

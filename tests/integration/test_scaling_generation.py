@@ -7,7 +7,7 @@ import pytest
 
 from backends.echo_engine import EchoEngine
 from backends.engine import Delta, EngineSettings, GenerationRequest
-from backends.live_view import LiveViewSettings
+from backends.live_view import LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
 from schemas import codec
 from schemas.events import Answered, PromptBuilt
@@ -22,6 +22,7 @@ from workers.settings import GenerationSettings
 pytestmark = pytest.mark.servers
 COUNT = 12
 WORDS = 20
+TENANT = "acme"
 
 
 class Gated:
@@ -51,7 +52,7 @@ async def prompt(pipeline: Pipeline, request_id: str) -> None:
     text = " ".join(f"{request_id}-{number}" for number in range(WORDS))
     built = example.model_copy(
         update={
-            "query": example.query.model_copy(update={"request_id": request_id, "deadline_at": None}),
+            "query": example.query.model_copy(update={"request_id": request_id, "tenant": TENANT, "deadline_at": None}),
             "messages": (ChatMessage(role="user", content=text),),
             "sampling": Sampling(max_tokens=WORDS),
         }
@@ -73,7 +74,9 @@ async def test_answers_in_progress_on_partitions_that_stay_keep_their_attempt(
     async def begun(request_id: str) -> set[int]:
         """Attempts of which text was seen."""
         return {
-            stored.entry.body["attempt"] for stored in await live_view.read(request_id) if stored.entry.kind == "delta"
+            stored.entry.body["attempt"]
+            for stored in await live_view.read(stream_of(TENANT, request_id))
+            if stored.entry.kind == "delta"
         }  # type: ignore[misc]
 
     requests = [f"r{number}" for number in range(COUNT)]

@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from schemas import codec
 from schemas.events import CancellationRequested
 from schemas.headers import Headers
@@ -181,7 +181,7 @@ class Cancellations:
                     for record in records:
                         self._take(record)
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Go to the beginning of the window; gives where the partitions end now."""

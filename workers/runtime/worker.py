@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings
+from backends.kafka import KafkaSettings, stop_consumer
 from topics.names import Namespace
 from topics.specs import DEAD_LETTERS_HEADROOM_BYTES, TOPICS
 from workers.runtime.assignment import Assignment
@@ -121,12 +121,12 @@ class Worker:
             log.info("starting", stage=self._stage.name, http=f"http://{settings.http_host}:{port}", pid=os.getpid())
             # Again at the very end, harmlessly: for a worker that is stopped before it has come to their start.
             stack.push_async_callback(self._guarantee.stop)
-            stack.push_async_callback(self._consumer.stop)
+            stack.push_async_callback(stop_consumer, self._consumer)
             if not await self._until(stop, self._stage.start()):
                 return
             stack.push_async_callback(self._stage.stop)
             stack.push_async_callback(self._guarantee.stop)
-            stack.push_async_callback(self._consumer.stop)
+            stack.push_async_callback(stop_consumer, self._consumer)
             if not await self._until(stop, self._connect(self._guarantee.start)):
                 return
             if not await self._until(stop, self._connect(self._consumer.start)):
