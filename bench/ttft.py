@@ -35,9 +35,12 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Answers of each block, by how many run at a time; blocks of the throughput; questions of the whole way."""
+    """Answers and blocks to the first token, by how many run at a time; those of the throughput; questions of the
+    whole way.
+    """
 
     ttft: dict[int, int]
+    ttft_blocks: int
     ttft_tokens: int
     full_concurrent: int
     full_count: int
@@ -46,8 +49,8 @@ class Plan:
     questions: int
 
 
-FULL = Plan({1: 20, 8: 64}, 12, 32, 96, 64, 3, 20)
-SHORT = Plan({1: 4, 8: 16}, 6, 32, 32, 16, 1, 4)
+FULL = Plan({1: 64, 8: 256}, 8, 12, 32, 96, 64, 3, 20)
+SHORT = Plan({1: 4, 8: 16}, 2, 6, 32, 32, 16, 1, 4)
 
 
 class EngineProcess:
@@ -113,11 +116,11 @@ async def _against(engine: EngineProcess, clients: Clients, plan: Plan, name: st
     await clients.prompts(f"{name}-warm", 2, 2, 4)
     for concurrent, count in plan.ttft.items():
         direct, ours = Speed(), Speed()
-        # In halves, turned round, so that a machine that is slow for a while is slow for both.
-        for block in range(2):
+        # In turns, every other one turned round, so that a machine that is slow for a while is slow for both.
+        for block in range(plan.ttft_blocks):
             label = f"{name}-{concurrent}-{block}"
-            order = (count // 2, concurrent, plan.ttft_tokens)
-            if block:
+            order = (count // plan.ttft_blocks, concurrent, plan.ttft_tokens)
+            if block % 2:
                 ours.ttft_ms += (await clients.prompts(f"{label}-ours", *order)).ttft_ms
                 direct.ttft_ms += (await engine.direct(f"{label}-direct", *order)).ttft_ms
             else:
