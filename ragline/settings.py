@@ -15,7 +15,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
-from backends.vector_store import VectorStoreSettings
+from backends.vector_store_settings import VectorStoreSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
 from topics.names import Namespace

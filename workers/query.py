@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAccepted, QueryAsked, RequestExpired
 from schemas.headers import Headers
-from schemas.values import ChatMessage, QueryOptions, Sampling
+from schemas.values import ChatMessage, QueryOptions, RetrievalOptions, Sampling
 from topics.specs import QUERIES, TopicSpec
 from workers.conversation import latest
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
@@ -111,6 +111,7 @@ class QueryStage:
                 top_k=_first(asked.top_k, tenant.top_k, settings.top_k),
                 min_score=_first(asked.min_score, tenant.min_score, settings.min_score),
                 template=template,
+                retrieval=RetrievalOptions(mode=_first(asked.mode, tenant.mode, settings.mode)),
                 sampling=Sampling(
                     max_tokens=_first(asked.max_tokens, tenant.max_tokens, settings.max_tokens),
                     temperature=_first(asked.temperature, tenant.temperature, settings.temperature),

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 
 from backends.errors import BackendRejectedError
 from backends.memory_vector_store import MemoryVectorStore
-from backends.vector_store import Search, StoredChunk
+from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
-from schemas.values import Embedding, FloatArray, Passage, QueryOptions, Sampling
+from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
 from workers.settings import RetrievalSettings
@@ -23,16 +24,29 @@ NORTH_EAST = np.array([1, 1], dtype=np.float32) / np.float32(2**0.5)
 
 
 def deliver(
-    embedding: Embedding | FloatArray = EAST, *, tenant: str = "t", top_k: int = 5, min_score: float = 0.5
+    embedding: Embedding | FloatArray = EAST,
+    *,
+    question: str = "Where?",
+    tenant: str = "t",
+    top_k: int = 5,
+    min_score: float = 0.5,
+    **retrieval: Any,
 ) -> Delivery[QueryEmbedded]:
     query = QueryAccepted(
         request_id="r1",
         tenant=tenant,
-        question="Where?",
+        question=question,
         lane="interactive",
         asked_at=NOW,
         deadline_at=None,
-        options=QueryOptions(model="m", top_k=top_k, min_score=min_score, template="default", sampling=Sampling()),
+        options=QueryOptions(
+            model="m",
+            top_k=top_k,
+            min_score=min_score,
+            template="default",
+            sampling=Sampling(),
+            retrieval=RetrievalOptions(**retrieval),
+        ),
     )
     packed = embedding if isinstance(embedding, Embedding) else Embedding.pack("e", embedding)
     event = QueryEmbedded(query=query, embedding=packed)
@@ -50,8 +64,8 @@ async def store() -> MemoryVectorStore:
     return store
 
 
-def make_stage(store: MemoryVectorStore) -> RetrievalStage:
-    return RetrievalStage(RetrievalSettings(), store, "kept")
+def make_stage(store: MemoryVectorStore, **settings: Any) -> RetrievalStage:
+    return RetrievalStage(RetrievalSettings(**settings), store, "kept")
 
 
 def found(outcome: Outcome) -> list[str]:
@@ -62,11 +76,65 @@ def found(outcome: Outcome) -> list[str]:
     return [passage.chunk_id for passage in event.passages]
 
 
+def scores(outcome: Outcome) -> dict[str, float]:
+    assert isinstance(outcome, Produce)
+    [event] = outcome.events
+    assert isinstance(event, PassagesRetrieved)
+    return {passage.chunk_id: passage.score for passage in event.passages}
+
+
 async def test_each_question_gets_its_passages_by_its_own_options(store: MemoryVectorStore) -> None:
     outcomes = await make_stage(store).handle(
         [deliver(), deliver(NORTH, top_k=1), deliver(tenant="nobody"), deliver(NORTH, min_score=0.9)]
     )
     assert [found(outcome) for outcome in outcomes] == [["east", "between"], ["north"], [], ["north"]]
+
+
+async def test_words_find_what_vectors_do_not(store: MemoryVectorStore) -> None:
+    outcomes = await make_stage(store).handle(
+        [
+            deliver(question="north", min_score=-1, mode="sparse"),
+            deliver(question="north", min_score=-1, mode="hybrid"),
+            deliver(question="north", min_score=-1, top_k=1, mode="hybrid"),
+            deliver(question="nowhere", min_score=-1, mode="sparse"),
+            deliver(question="nowhere", mode="hybrid"),
+        ]
+    )
+    assert [found(outcome) for outcome in outcomes] == [
+        ["north"],
+        ["east", "north", "between"],
+        ["east"],
+        [],
+        ["east", "between"],
+    ]
+
+
+async def test_however_it_was_found_a_passage_has_its_cosine_similarity(store: MemoryVectorStore) -> None:
+    [sparse, hybrid, cut] = await make_stage(store).handle(
+        [
+            deliver(question="between", min_score=-1, mode="sparse"),
+            deliver(question="between", min_score=-1, mode="hybrid"),
+            deliver(question="north", min_score=0.5, mode="sparse"),
+        ]
+    )
+    assert scores(sparse) == pytest.approx({"between": 0.5**0.5})
+    assert scores(hybrid) == pytest.approx({"between": 0.5**0.5, "east": 1, "north": 0})
+    assert found(cut) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"fusion": "rrf"}, ["north", "east", "between"]),
+        ({"dense_weight": 0.9}, ["east", "between", "north"]),
+        ({"dense_weight": 0.1}, ["north", "east", "between"]),
+    ],
+)
+async def test_the_settings_say_how_two_rankings_become_one(
+    store: MemoryVectorStore, settings: dict[str, Any], expected: list[str]
+) -> None:
+    [outcome] = await make_stage(store, **settings).handle([deliver(question="north", min_score=-1, mode="hybrid")])
+    assert found(outcome) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +157,7 @@ async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedd
 
 async def test_a_search_that_the_store_refuses_fails_alone() -> None:
     class Picky(MemoryVectorStore):
-        async def search(self, searches: Sequence[Search]) -> list[list[Passage]]:
+        async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
             if any(search.tenant == "refused" for search in searches):
                 msg = "this tenant is refused"
                 raise BackendRejectedError(msg)
