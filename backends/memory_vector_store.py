@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.filters import Filter, matches
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
 
@@ -43,6 +44,11 @@ class MemoryVectorStore:
                 msg = f"a query vector has shape {search.query.shape}, the collection's are ({self._dimensions},)"
                 raise BackendRejectedError(msg)
         return [self._best(search) for search in searches]
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        self._answer()
+        found = [chunk for chunk in self._chunks.values() if _is_within(chunk, tenant, condition)]
+        return sorted(found, key=lambda chunk: (chunk.document_id, chunk.ordinal))[:limit]
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         self._answer()
@@ -90,9 +96,13 @@ class MemoryVectorStore:
         hits = [
             Hit(chunk, scores[key])
             for key, chunk in self._chunks.items()
-            if key in scores and chunk.tenant == search.tenant
+            if key in scores and _is_within(chunk, search.tenant, search.filter)
         ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.chunk_id))[: search.limit]
+
+
+def _is_within(chunk: StoredChunk, tenant: str, condition: Filter | None) -> bool:
+    return chunk.tenant == tenant and (condition is None or matches(condition, lambda field: getattr(chunk, field)))
 
 
 def bm25_scores(query: str, texts: Mapping[str, str]) -> dict[str, float]:

@@ -13,7 +13,9 @@ from pymilvus import MilvusClient, MilvusException
 
 from backends import milvus_schema
 from backends.errors import BackendRejectedError
+from backends.filters import Filter
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
+from backends.milvus_filters import of_chunks, of_document, within
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
@@ -53,9 +55,9 @@ class MilvusVectorStore:
         await self._run(lambda client: self._prepare(client, dimensions), self._write)
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
-        groups: dict[tuple[bool, str, int], list[int]] = defaultdict(list)
+        groups: dict[tuple[bool, str, int, Filter | None], list[int]] = defaultdict(list)
         for position, search in enumerate(searches):
-            groups[isinstance(search.query, str), search.tenant, search.limit].append(position)
+            groups[isinstance(search.query, str), search.tenant, search.limit, search.filter].append(position)
         found: list[list[Hit]] = [[] for _ in searches]
 
         async def search_group(positions: list[int]) -> None:
@@ -67,6 +69,9 @@ class MilvusVectorStore:
 
         await asyncio.gather(*map(search_group, groups.values()))
         return found
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        return await self._run(lambda client: self._select(client, tenant, condition, limit))
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
@@ -197,7 +202,7 @@ class MilvusVectorStore:
         client.create_index(self._collection, params, timeout=self._timeout_s)
 
     def _search(self, client: MilvusClient, searches: Sequence[Search]) -> list[list[Hit]]:
-        """Searches of one tenant, of one kind, with one ``limit``."""
+        """Searches of one tenant, of one kind, with one ``limit`` and one ``filter``."""
         words = [search.query for search in searches if isinstance(search.query, str)]
         vectors = [search.query for search in searches if not isinstance(search.query, str)]
         if words:
@@ -227,7 +232,7 @@ class MilvusVectorStore:
                 self._collection,
                 data=queries,
                 anns_field=field,
-                filter=milvus_schema.tenant_filter(first.tenant),
+                filter=within(first.tenant, first.filter),
                 limit=first.limit,
                 output_fields=list(milvus_schema.CHUNK_FIELDS),
                 search_params=params,
@@ -239,6 +244,21 @@ class MilvusVectorStore:
             self._dimensions = None
             return [[] for _ in queries]
         return results
+
+    def _select(self, client: MilvusClient, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        try:
+            rows = client.query(
+                self._collection,
+                filter=within(tenant, condition),
+                output_fields=list(milvus_schema.CHUNK_FIELDS),
+                limit=limit,
+                timeout=self._timeout_s,
+            )
+        except MilvusException as error:
+            if error.code != COLLECTION_NOT_FOUND:
+                raise
+            return []
+        return sorted(map(milvus_schema.chunk_of, rows), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
     def _replace(self, client: MilvusClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         if self._describe(client) is None:
@@ -256,13 +276,13 @@ class MilvusVectorStore:
             client.upsert(self._collection, rows, timeout=self._timeout_s)
         for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
             ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]
-            client.delete(self._collection, filter=milvus_schema.ids_filter(ids), timeout=self._timeout_s)
+            client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
         return Replaced(added=len(wanted.keys() - present.keys()), removed=len(surplus))
 
     def _ordinals(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, int]:
         rows = client.query(
             self._collection,
-            filter=milvus_schema.document_filter(tenant, document_id),
+            filter=within(tenant, of_document(document_id)),
             output_fields=["chunk_id", "ordinal"],
             timeout=self._timeout_s,
         )

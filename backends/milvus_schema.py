@@ -23,7 +23,6 @@ _ANALYZER = {"type": "standard"}
 MAX_BATCH_ROWS = 1_000
 # Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def schema(dimensions: int, language: str) -> CollectionSchema:
@@ -69,29 +68,6 @@ def language_of(description: dict[str, Any]) -> str | None:
 def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
     """How vectors are searched for ``limit`` chunks."""
     return {"metric_type": settings.metric, "params": settings.searched_with(limit)}
-
-
-def literal(text: str) -> str:
-    """Text as a string literal of a filter, whatever is in it.
-
-    Milvus Lite has no filter templates, and knows of the escapes in Milvus' ``Plan.g4`` only these.
-    """
-    return f'"{text.translate(_ESCAPES)}"'
-
-
-def tenant_filter(tenant: str) -> str:
-    """Matches the tenant's chunks."""
-    return f"tenant == {literal(tenant)}"
-
-
-def document_filter(tenant: str, document_id: str) -> str:
-    """Matches the chunks of the tenant's document."""
-    return f"{tenant_filter(tenant)} and document_id == {literal(document_id)}"
-
-
-def ids_filter(chunk_ids: Iterable[str]) -> str:
-    """Matches the chunks with these IDs."""
-    return f"chunk_id in [{', '.join(literal(chunk_id) for chunk_id in chunk_ids)}]"
 
 
 def row(chunk: StoredChunk, language: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backends.errors import BackendRejectedError
+from backends.filters import Filter
 from schemas.values import FloatArray
 
 # Longest values of the collection's fields, in bytes of UTF-8; Milvus allows a field 65,535.
@@ -35,12 +36,14 @@ class Search:
     """One search within one tenant, for at most ``limit`` chunks.
 
     ``query`` is a vector of shape (d,) and unit length, or text: a vector finds the chunks whose vectors have the
-    greatest cosine similarity, text those that share its rarest words (BM25 of the stems in title and text).
+    greatest cosine similarity, text those that share its rarest words (BM25 of the stems in title and text). Only
+    chunks for which ``filter`` holds are looked at.
     """
 
     query: FloatArray | str
     tenant: str
     limit: int
+    filter: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,13 @@ class VectorStore(Protocol):
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         """Run many searches at once; one list per search, best first, equal scores by chunk ID."""
+        ...
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        """At most ``limit`` of the tenant's chunks for which the condition holds, by document ID and ordinal.
+
+        Which ones where there are more is not said.
+        """
         ...
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from backends.embedder import Embedder
+from backends.late_interaction import LateInteractionReranker
 from backends.milvus import MilvusVectorStore
 from ragline.settings import Settings
 from schemas.events import DocumentChunked, DocumentSubmitted, Event, QueryAccepted, QueryAsked
@@ -36,13 +37,15 @@ class System:
 
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
         self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder)
-        self._indexing = IndexingStage(
-            settings.indexing, MilvusVectorStore(settings.milvus), settings.embedder.dimensions
-        )
+        self._store = MilvusVectorStore(settings.milvus)
+        self._indexing = IndexingStage(settings.indexing, self._store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
         self._embedding = EmbeddingStage(settings.embedding, embedder)
         self._retrieval = RetrievalStage(
-            settings.retrieval, MilvusVectorStore(settings.milvus), settings.milvus.collection
+            settings.retrieval,
+            MilvusVectorStore(settings.milvus),
+            settings.milvus.collection,
+            {"late_interaction": LateInteractionReranker(settings.embedder)},
         )
         self._embedder = embedder
 
@@ -71,6 +74,15 @@ class System:
             done += len(some)
             yield done
 
+    async def flush(self) -> None:
+        """Bring everything into the index."""
+        await self._store.flush()
+
+    @property
+    def max_batch(self) -> int:
+        """Questions that are embedded and searched at once."""
+        return self._retrieval.max_batch
+
     async def accept(self, questions: Mapping[str, str], **options: Any) -> list[Delivery[QueryAccepted]]:
         """The questions by request ID, as the query stage takes them with these options."""
         asked = [QueryAsked(question=text, **options) for text in questions.values()]
@@ -88,7 +100,7 @@ class System:
         """Documents of each question with falling scores, a document once: where its best passage is."""
         accepted = await self.accept(questions, **options)
         found: dict[str, dict[str, float]] = {}
-        for some in _batches(accepted, self._retrieval.max_batch):
+        for some in _batches(accepted, self.max_batch):
             for delivery, passages in zip(some, await self.passages(some), strict=True):
                 documents = dict.fromkeys(passage.document_id for passage in passages)
                 found[delivery.key] = {document: 1 / rank for rank, document in enumerate(documents, 1)}

@@ -149,12 +149,22 @@ class Sampling(Value):
 
 
 RetrievalMode = Literal["dense", "sparse", "hybrid"]
+Reranking = Literal["none", "late_interaction", "cross_encoder"]
+MAX_NEIGHBOURS = 3
 
 
 class RetrievalOptions(Value):
-    """How passages are found: by vectors (``dense``), by words (``sparse``) or by both (``hybrid``)."""
+    """How passages are found: by vectors (``dense``), by words (``sparse``) or by both (``hybrid``).
+
+    ``rerank`` says what reads the best again to order them, ``diversity`` (0 to 1) how much passages that resemble
+    better ones lose, ``neighbours`` how many chunks before and after each come with it, ``filter`` which chunks count.
+    """
 
     mode: RetrievalMode = "dense"
+    rerank: Reranking = "none"
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
+    filter: str = ""
 
 
 class QueryOptions(Value):

@@ -1,33 +1,27 @@
 """The retrieval stage: vectors of questions to passages."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from backends.vector_store import Hit, Search, StoredChunk, VectorStore
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.filter_parser import FilterError, parse_filter
+from backends.reranker import Reranker
+from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
-from schemas.values import FloatArray, Passage, QueryOptions
+from schemas.values import FloatArray, Passage
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
-from workers.fusion import best_first, reciprocal_ranks, weighted_sum
 from workers.isolation import call_isolated
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, StageError
+from workers.neighbourhood import around, widened
+from workers.ranking import Question, Ranking, chosen, fused, reranked, searches, similarity
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is searched for. ``vector`` has shape (d,)."""
-
-    text: str
-    vector: FloatArray
-    tenant: str
-    options: QueryOptions
-
-
 class RetrievalStage:
-    """QueryEmbedded → PassagesRetrieved. ``collection`` is the store's, as the events name it.
+    """QueryEmbedded → PassagesRetrieved. ``collection`` is the store's, as the events name it; ``rerankers`` are those
+    that a question may ask for, by name.
 
     It creates no collection: one that is missing holds no passages.
     """
@@ -36,10 +30,13 @@ class RetrievalStage:
     consumes: tuple[TopicSpec, ...] = (QUERIES_EMBEDDED,)
     subject: Literal["request"] = "request"
 
-    def __init__(self, settings: RetrievalSettings, store: VectorStore, collection: str) -> None:
+    def __init__(
+        self, settings: RetrievalSettings, store: VectorStore, collection: str, rerankers: Mapping[str, Reranker]
+    ) -> None:
         self._settings = settings
         self._store = store
         self._collection = collection
+        self._rerankers = rerankers
 
     @property
     def max_batch(self) -> int:
@@ -50,75 +47,96 @@ class RetrievalStage:
         return self._settings.linger_ms
 
     async def start(self) -> None:
-        """Nothing to load; a store that is away holds back the questions."""
+        """Load the rerankers; a store that is away holds back the questions."""
+        for reranker in self._rerankers.values():
+            await reranker.start()
 
     async def stop(self) -> None:
+        for reranker in self._rerankers.values():
+            await reranker.close()
         await self._store.close()
 
     async def handle(self, deliveries: Sequence[Delivery[QueryEmbedded]]) -> list[Outcome]:
-        read = [_question(delivery.event) for delivery in deliveries]
+        read = [self._question(delivery.event) for delivery in deliveries]
         questions = [question for question in read if isinstance(question, Question)]
-        results = iter(await call_isolated(questions, self._find, "vector_store"))
+        rankings = iter(await call_isolated(questions, self._search, "vector_store"))
         return [
-            question if isinstance(question, StageError) else self._outcome(delivery.event, next(results))
+            question
+            if isinstance(question, StageError)
+            else await self._outcome(delivery.event, question, next(rankings))
             for delivery, question in zip(deliveries, read, strict=True)
         ]
 
-    async def _find(self, questions: Sequence[Question]) -> list[list[Passage]]:
-        searches = [list(self._searches(question)) for question in questions]
-        hits = iter(await self._store.search([search for some in searches for search in some]))
+    def _question(self, event: QueryEmbedded) -> Question | StageError:
+        options = event.query.options
+        if options.retrieval.rerank not in {"none", *self._rerankers}:
+            known = ", ".join(["none", *self._rerankers])
+            return RejectedError("invalid_option", f"rerank must be of {known}, not {options.retrieval.rerank!r}.")
+        try:
+            vector = event.embedding.unpack()
+            condition = parse_filter(options.retrieval.filter) if options.retrieval.filter else None
+        except FilterError as error:
+            return RejectedError("invalid_filter", str(error))
+        except ValueError as error:
+            return PoisonError("bad_embedding", f"The embedding of the question cannot be read: {error}.")
+        if not np.isfinite(vector).all():
+            return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
+        return Question(event.query.question, vector, event.query.tenant, options, condition)
+
+    async def _search(self, questions: Sequence[Question]) -> list[Ranking]:
+        asked = [searches(question, self._settings) for question in questions]
+        hits = iter(await self._store.search([search for some in asked for search in some]))
         return [
-            self._rank(question, [next(hits) for _ in some]) for question, some in zip(questions, searches, strict=True)
+            fused(question, [next(hits) for _ in some], self._settings)
+            for question, some in zip(questions, asked, strict=True)
         ]
 
-    def _searches(self, question: Question) -> Iterator[Search]:
-        mode, top_k = question.options.retrieval.mode, question.options.top_k
-        limit = top_k if mode != "hybrid" else max(top_k, self._settings.candidates)
-        if mode != "sparse":
-            yield Search(question.vector, question.tenant, limit)
-        if mode != "dense":
-            yield Search(question.text, question.tenant, limit)
-
-    def _rank(self, question: Question, results: Sequence[Sequence[Hit]]) -> list[Passage]:
-        chunks = {hit.chunk.chunk_id: hit.chunk for hits in results for hit in hits}
-        ranking = best_first(self._scores([{hit.chunk.chunk_id: hit.score for hit in hits} for hits in results]))
-        found = (_passage(chunks[key], question.vector) for key in ranking)
-        options = question.options
-        return [passage for passage in found if passage.score >= options.min_score][: options.top_k]
-
-    def _scores(self, rankings: Sequence[dict[str, float]]) -> dict[str, float]:
-        if len(rankings) == 1:
-            return rankings[0]
-        if self._settings.fusion == "rrf":
-            return reciprocal_ranks(rankings, self._settings.rrf_k)
-        dense, sparse = rankings
-        weight = self._settings.dense_weight
-        return weighted_sum([(weight, dense), (1 - weight, sparse)])
-
-    def _outcome(self, event: QueryEmbedded, result: list[Passage] | StageError) -> Outcome:
-        if isinstance(result, StageError):
-            return result
+    async def _outcome(self, event: QueryEmbedded, question: Question, ranking: Ranking | StageError) -> Outcome:
+        if isinstance(ranking, StageError):
+            return ranking
+        try:
+            ranking = await self._reranked(question, ranking)
+        except BackendUnavailableError as error:
+            return UnavailableError("reranker_unavailable", str(error))
+        except BackendRejectedError as error:
+            return PoisonError("reranker_rejected", str(error))
+        try:
+            chunks = await self._widened(question, chosen(question, ranking))
+        except BackendUnavailableError as error:
+            return UnavailableError("vector_store_unavailable", str(error))
+        except BackendRejectedError as error:
+            return PoisonError("vector_store_rejected", str(error))
         retrieved = PassagesRetrieved(
             query=event.query,
             collection=self._collection,
             embedding_model=event.embedding.model,
-            passages=tuple(result),
+            passages=tuple(_passage(chunk, question.vector) for chunk in chunks),
         )
         return Produce((retrieved,))
 
+    async def _reranked(self, question: Question, ranking: Ranking) -> Ranking:
+        name = question.options.retrieval.rerank
+        if name == "none":
+            return ranking
+        settings = self._settings
+        weight = settings.cross_encoder_weight if name == "cross_encoder" else settings.late_interaction_weight
+        best = ranking[: settings.rerank_candidates]
+        scores = await self._rerankers[name].score(question.text, [_text(candidate.chunk) for candidate in best])
+        return reranked(ranking, scores, weight)
 
-def _question(event: QueryEmbedded) -> Question | PoisonError:
-    try:
-        vector = event.embedding.unpack()
-    except ValueError as error:
-        return PoisonError("bad_embedding", f"The embedding of the question cannot be read: {error}.")
-    if not np.isfinite(vector).all():
-        return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
-    return Question(event.query.question, vector, event.query.tenant, event.query.options)
+    async def _widened(self, question: Question, chunks: list[StoredChunk]) -> list[StoredChunk]:
+        reach = question.options.retrieval.neighbours
+        if not reach or not chunks:
+            return chunks
+        near = await self._store.select(question.tenant, around(chunks, reach), len(chunks) * (2 * reach + 1))
+        return widened(chunks, near, reach)
+
+
+def _text(chunk: StoredChunk) -> str:
+    return f"{chunk.title}\n\n{chunk.text}" if chunk.title else chunk.text
 
 
 def _passage(chunk: StoredChunk, vector: FloatArray) -> Passage:
-    """The chunk with its cosine similarity: both vectors have unit length."""
     return Passage(
         chunk_id=chunk.chunk_id,
         document_id=chunk.document_id,
@@ -126,5 +144,5 @@ def _passage(chunk: StoredChunk, vector: FloatArray) -> Passage:
         text=chunk.text,
         source=chunk.source,
         ordinal=chunk.ordinal,
-        score=float(np.clip(np.dot(chunk.vector, vector), -1, 1)),
+        score=similarity(chunk, vector),
     )

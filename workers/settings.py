@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.values import RetrievalMode
+from schemas.values import MAX_NEIGHBOURS, Reranking, RetrievalMode
 
 
 class StageSettings(BaseModel):
@@ -20,6 +20,11 @@ class TenantSettings(StageSettings):
     top_k: int | None = Field(None, gt=0, le=100, description="Passages to retrieve.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Lowest cosine similarity of a passage.")
     mode: RetrievalMode | None = Field(None, description="Search by vectors (dense), words (sparse) or both (hybrid).")
+    rerank: Reranking | None = Field(None, description="What orders the best passages again.")
+    diversity: float | None = Field(None, ge=0, le=1, description="How much passages that resemble better ones lose.")
+    neighbours: int | None = Field(
+        None, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
+    )
     template: str | None = Field(None, description="Prompt template.")
     max_tokens: int | None = Field(None, gt=0, description="Longest answer, in tokens.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -46,6 +51,13 @@ class QuerySettings(StageSettings):
         0.2, ge=-1, le=1, description="Lowest cosine similarity of a passage, however it was found."
     )
     mode: RetrievalMode = Field("hybrid", description="Search by vectors (dense), words (sparse) or both (hybrid).")
+    rerank: Reranking = Field(
+        "none", description="What orders the best passages again: none, late_interaction or cross_encoder."
+    )
+    diversity: float = Field(0.0, ge=0, le=1, description="How much passages that resemble better ones lose.")
+    neighbours: int = Field(
+        0, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
+    )
     template: str = Field("default", description="Prompt template.")
     max_tokens: int = Field(160, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -68,7 +80,20 @@ class RetrievalSettings(StageSettings):
     fusion: Literal["weighted", "rrf"] = Field(
         "weighted", description="Hybrid search: weighted sum of scores between 0 and 1, or reciprocal ranks."
     )
-    dense_weight: float = Field(0.5, ge=0, le=1, description="Weight of vectors in hybrid search; words have the rest.")
+    dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of vectors in hybrid search; words have the rest.")
+    rerankers: tuple[Literal["late_interaction", "cross_encoder"], ...] = Field(
+        (), description="Rerankers to load; a question may ask for no other."
+    )
+    rerank_candidates: int = Field(30, gt=0, le=200, description="Best passages that a reranker reads.")
+    late_interaction_weight: float = Field(
+        0.4, ge=0, le=1, description="Weight of late interaction in the order of what it read; the search has the rest."
+    )
+    cross_encoder_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Weight of the cross-encoder in the order of what it read; the search has the rest.",
+    )
     rrf_k: int = Field(60, gt=0, description="How little the first ranks differ in reciprocal rank fusion.")
 
 

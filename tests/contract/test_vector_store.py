@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from backends.errors import BackendRejectedError
+from backends.filter_parser import parse_filter
+from backends.filters import Comparison, OneOf, StartsWith
 from backends.memory_vector_store import MemoryVectorStore
 from backends.milvus import MilvusVectorStore
 from backends.vector_store import (
@@ -263,6 +265,69 @@ async def test_writes_before_and_after_a_flush_count_alike(store: VectorStore) -
     assert await find(store) == ["b", "c"]
     assert await store.replace("t", "d", [chunk("a")]) == Replaced(1, 2)
     assert await find(store) == ["a"]
+
+
+FILTERS = {
+    'source == "a/1.md"': ["c0"],
+    "source starts_with 'a/'": ["c0", "c1"],
+    "source starts_with ''": ["c0", "c1", "c2", "c3"],
+    "source > 'a/1.md' and source <= 'b_3.md'": ["c1", "c2", "c3"],
+    "not source starts_with 'a/'": ["c2", "c3"],
+    "source starts_with 'b_'": ["c2"],
+    "source starts_with 'b%'": ["c3"],
+    "ordinal in [1, 3]": ["c1", "c3"],
+    "ordinal not in [1, 3] and not (ordinal == 0 or title != 'Title')": ["c2"],
+    "ordinal >= 1 and ordinal < 3": ["c1", "c2"],
+    "ordinal < -1 or title == 'none'": [],
+    "document_id == 'd' and ordinal > 2": ["c3"],
+    "ordinal >= 0 or document_id != 'd'": ["c0", "c1", "c2", "c3"],
+}
+
+
+@pytest.mark.parametrize("text", FILTERS)
+@pytest.mark.parametrize("is_flushed", [False, True])
+async def test_a_filter_leaves_out_what_it_does_not_hold_for(store: VectorStore, text: str, is_flushed: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    sources = ["a/1.md", "a/2.md", "b_3.md", "b%4.md"]
+    for tenant in ("t", "u"):
+        prefix = "c" if tenant == "t" else "other"
+        chunks = [
+            with_changes(worded(f"{prefix}{n}", "apples", "Title", tenant=tenant), ordinal=n, source=source)
+            for n, source in enumerate(sources)
+        ]
+        await store.replace(tenant, "d", chunks)
+    if is_flushed:
+        await store.flush()
+    condition = parse_filter(text)
+    searches = [Search(vector(1), "t", 10, condition), Search("apple", "t", 10, condition), Search(vector(1), "t", 10)]
+    by_vector, by_words, all_of_them = await store.search(searches)
+    assert sorted(ids(by_vector)) == sorted(ids(by_words)) == FILTERS[text]
+    assert len(all_of_them) == 4
+    assert [chunk.chunk_id for chunk in await store.select("t", condition, 10)] == FILTERS[text]
+    assert await store.select("nobody", condition, 10) == []
+
+
+async def test_select_gives_whole_chunks_and_at_most_the_limit(store: VectorStore) -> None:
+    condition = parse_filter("ordinal >= 0")
+    assert await store.select("t", condition, 10) == []
+    await store.replace("t", "d", [chunk("a", 3, 4), chunk("b", ordinal=1)])
+    first, second = await store.select("t", condition, 10)
+    assert (first.chunk_id, first.tenant, first.title, first.text) == ("a", "t", "Title", "text of a")
+    assert first.vector == pytest.approx(vector(3, 4), abs=1e-6)
+    assert second.chunk_id == "b"
+    assert len(await store.select("t", condition, 1)) == 1
+
+
+async def test_select_in_a_missing_collection_finds_nothing(empty: VectorStore) -> None:
+    assert await empty.select("t", parse_filter("ordinal >= 0"), 10) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_a_filters_text_is_never_read_as_a_filter(store: VectorStore, text: str) -> None:
+    await store.replace("t", "d", [with_changes(chunk("a"), title=text), chunk("b")])
+    await store.replace("u", "d", [with_changes(chunk("c", tenant="u"), title=text)])
+    for condition in (Comparison("title", "==", text), OneOf("title", (text, "x")), StartsWith("title", text)):
+        assert [c.chunk_id for c in await store.select("t", condition, 10)] == ["a"]
+    assert [c.chunk_id for c in await store.select("t", Comparison("title", "!=", text), 10)] == ["b"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

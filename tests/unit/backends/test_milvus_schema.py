@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backends import milvus_schema
 from backends.vector_store import StoredChunk
@@ -12,29 +10,6 @@ from backends.vector_store_settings import Metric
 
 def chunk(text: str = "text") -> StoredChunk:
     return StoredChunk("c", "d", "t", "title", "source", 0, text, np.ones(4, dtype=np.float32))
-
-
-@given(st.text())
-def test_a_literal_ends_where_it_should(text: str) -> None:
-    literal = milvus_schema.literal(text)
-    assert literal[0] == literal[-1] == '"'
-    read, escaped = "", False
-    for letter in literal[1:-1]:
-        if escaped:
-            read += {"n": "\n", "r": "\r", "t": "\t"}.get(letter, letter)
-            escaped = False
-        elif letter == "\\":
-            escaped = True
-        else:
-            assert letter not in '"\n\r'
-            read += letter
-    assert not escaped
-    assert read == text
-
-
-def test_filters_name_tenant_document_and_chunks() -> None:
-    assert milvus_schema.document_filter("t", 'a"b') == 'tenant == "t" and document_id == "a\\"b"'
-    assert milvus_schema.ids_filter(["a", "\\"]) == 'chunk_id in ["a", "\\\\"]'
 
 
 def hit(name: str, distance: float) -> dict[str, object]:

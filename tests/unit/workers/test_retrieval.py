@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.errors import BackendRejectedError
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.memory_reranker import SharedWordsReranker
 from backends.memory_vector_store import MemoryVectorStore
+from backends.reranker import Reranker
 from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
 from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
 from workers.retrieval import RetrievalStage
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -64,8 +66,9 @@ async def store() -> MemoryVectorStore:
     return store
 
 
-def make_stage(store: MemoryVectorStore, **settings: Any) -> RetrievalStage:
-    return RetrievalStage(RetrievalSettings(**settings), store, "kept")
+def make_stage(store: MemoryVectorStore, reranker: Reranker | None = None, **settings: Any) -> RetrievalStage:
+    rerankers = {"late_interaction": reranker} if reranker else {}
+    return RetrievalStage(RetrievalSettings(**settings), store, "kept", rerankers)
 
 
 def found(outcome: Outcome) -> list[str]:
@@ -102,7 +105,7 @@ async def test_words_find_what_vectors_do_not(store: MemoryVectorStore) -> None:
     )
     assert [found(outcome) for outcome in outcomes] == [
         ["north"],
-        ["east", "north", "between"],
+        ["east", "between", "north"],
         ["east"],
         [],
         ["east", "between"],
@@ -135,6 +138,81 @@ async def test_the_settings_say_how_two_rankings_become_one(
 ) -> None:
     [outcome] = await make_stage(store, **settings).handle([deliver(question="north", min_score=-1, mode="hybrid")])
     assert found(outcome) == expected
+
+
+async def test_a_filter_says_which_chunks_count(store: MemoryVectorStore) -> None:
+    outcomes = await make_stage(store).handle(
+        [
+            deliver(min_score=-1, filter="ordinal >= 1"),
+            deliver(min_score=-1, filter="document_id != 'd'"),
+            deliver(min_score=-1, filter="colour == 'red'"),
+            deliver(question="north east", min_score=-1, mode="hybrid", filter="not ordinal == 1"),
+        ]
+    )
+    assert [found(outcome) for outcome in outcomes if isinstance(outcome, Produce)] == [
+        ["between", "north"],
+        [],
+        ["east", "between"],
+    ]
+    assert isinstance(outcomes[2], RejectedError)
+    assert outcomes[2].code == "invalid_filter"
+    assert "colour" in str(outcomes[2])
+
+
+async def test_a_reranker_orders_the_best_again(store: MemoryVectorStore) -> None:
+    stage = make_stage(store, SharedWordsReranker(), late_interaction_weight=1, rerank_candidates=2)
+    by_words = deliver(question="north between", min_score=-1, rerank="late_interaction")
+    plain = deliver(question="north between", min_score=-1)
+    await stage.start()
+    again, before = await stage.handle([by_words, plain])
+    assert found(before) == ["east", "between", "north"]
+    assert found(again) == ["between", "east", "north"]
+    await stage.stop()
+
+
+async def test_a_reranker_that_is_not_loaded_is_refused_in_one_sentence(store: MemoryVectorStore) -> None:
+    refused, served = await make_stage(store, SharedWordsReranker()).handle(
+        [deliver(rerank="cross_encoder"), deliver()]
+    )
+    assert isinstance(refused, RejectedError)
+    assert str(refused) == "rerank must be of none, late_interaction, not 'cross_encoder'."
+    assert found(served) == ["east", "between"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(BackendUnavailableError("away"), UnavailableError), (BackendRejectedError("no"), PoisonError)],
+)
+async def test_a_reranker_that_fails_fails_its_question_alone(
+    store: MemoryVectorStore, error: Exception, expected: type[StageError]
+) -> None:
+    class Failing(SharedWordsReranker):
+        async def score(self, question: str, passages: Sequence[str]) -> list[float]:  # noqa: ARG002 - as every reranker
+            raise error
+
+    failed, served = await make_stage(store, Failing()).handle([deliver(rerank="late_interaction"), deliver()])
+    assert type(failed) is expected
+    assert found(served) == ["east", "between"]
+
+
+async def test_diversity_prefers_what_is_not_said_yet(store: MemoryVectorStore) -> None:
+    near = np.array([0.999, 0.0447], dtype=np.float32)
+    await store.replace("t", "e", [StoredChunk("twin", "e", "t", "", "", 0, "twin", near / np.linalg.norm(near))])
+    plain, diverse = await make_stage(store).handle([deliver(top_k=2), deliver(top_k=2, diversity=0.8)])
+    assert found(plain) == ["east", "twin"]
+    assert found(diverse) == ["east", "between"]
+
+
+async def test_neighbours_come_with_what_was_found_in_reading_order() -> None:
+    store = MemoryVectorStore()
+    chunks = [StoredChunk(f"c{n}", "d", "t", "", "", n, "", EAST if n in {1, 4} else NORTH) for n in range(7)]
+    await store.replace("t", "d", chunks)
+    await store.replace("u", "d", [StoredChunk("other", "d", "u", "", "", 2, "", NORTH)])
+    none, one, two = await make_stage(store).handle([deliver(), deliver(neighbours=1), deliver(neighbours=2)])
+    assert found(none) == ["c1", "c4"]
+    assert found(one) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+    assert found(two) == ["c0", "c1", "c2", "c3", "c4", "c5", "c6"]
+    assert found((await make_stage(store).handle([deliver(tenant="nobody", neighbours=1)]))[0]) == []
 
 
 @pytest.mark.parametrize(
