@@ -26,6 +26,10 @@ class MemoryVectorStore:
         self.flushes = 0
 
     async def prepare(self, dimensions: int) -> None:
+        await self.verify(dimensions)
+        self._dimensions = dimensions
+
+    async def verify(self, dimensions: int) -> None:
         self._answer()
         if self._dimensions not in {None, dimensions}:
             msg = (
@@ -33,7 +37,6 @@ class MemoryVectorStore:
                 "use another one for this embedding model"
             )
             raise BackendRejectedError(msg)
-        self._dimensions = dimensions
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         self._answer()

@@ -1,7 +1,6 @@
 """The vector store on Milvus (a cluster, a single server, or Milvus Lite)."""
 
 import asyncio
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pymilvus import MilvusClient, MilvusException
 from backends import milvus_schema
 from backends.errors import BackendRejectedError
 from backends.filters import Filter
+from backends.milvus_client import connect
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_document, within
 from backends.stemming import stems
@@ -22,13 +22,6 @@ from backends.vector_store_settings import VectorStoreSettings
 
 T = TypeVar("T")
 
-_CHANNEL = {
-    # gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1_000,
-    # A server that is pinged every ten seconds without calls hangs up on the client (too_many_pings).
-    "grpc.keepalive_permit_without_calls": 0,
-}
 _THREADS = 4
 
 
@@ -53,6 +46,9 @@ class MilvusVectorStore:
 
     async def prepare(self, dimensions: int) -> None:
         await self._run(lambda client: self._prepare(client, dimensions), self._write)
+
+    async def verify(self, dimensions: int) -> None:
+        await self._run(lambda client: self._verify(client, dimensions))
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         groups: dict[tuple[bool, str, int, Filter | None], list[int]] = defaultdict(list)
@@ -106,23 +102,13 @@ class MilvusVectorStore:
     def _connected(self) -> MilvusClient:
         with self._connect:
             if self._client is None:
-                # It logs a traceback for every error that it raises.
-                logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-                token = self._settings.token
-                self._client = MilvusClient(
-                    uri=self._settings.uri,
-                    token=token.get_secret_value() if token else "",
-                    timeout=self._timeout_s,
-                    dedicated=True,
-                    grpc_options=_CHANNEL,
-                )
+                self._client = connect(self._settings)
             return self._client
 
     def _prepare(self, client: MilvusClient, dimensions: int) -> None:
         """Every step bears that another worker does the same at this moment."""
         settings = self._settings
-        found = self._describe(client)
-        if found is None:
+        if self._describe(client) is None:
             self._unless_there(
                 lambda: client.create_collection(
                     self._collection,
@@ -134,14 +120,16 @@ class MilvusVectorStore:
                 ),
                 lambda: self._describe(client) is not None,
             )
-            found = self._describe(client)
-        self._check_description(found or {"fields": []}, dimensions)
+        self._verify(client, dimensions)
         for field, add in ((milvus_schema.VECTOR, self._index_vectors), (milvus_schema.BM25, self._index_words)):
             if not self._indexed(client, field):
                 self._unless_there(lambda: add(client), lambda: self._indexed(client, field))  # noqa: B023 - called here
         client.load_collection(self._collection, replica_number=settings.replicas, timeout=self._timeout_s)
 
-    def _check_description(self, description: dict[str, Any], dimensions: int) -> None:
+    def _verify(self, client: MilvusClient, dimensions: int) -> None:
+        description = self._describe(client)
+        if description is None:
+            return
         found, language = milvus_schema.dimensions_of(description), milvus_schema.language_of(description)
         if found != dimensions:
             msg = (
@@ -150,10 +138,10 @@ class MilvusVectorStore:
             )
             raise BackendRejectedError(msg)
         if language != self._settings.language:
-            kept = f"words stemmed as {language}" if language else "no words for keyword search"
+            kept = f"is stemmed as {language}" if language else "has no words for keyword search"
             msg = (
-                f"collection {self._collection!r} holds {kept}, not as {self._settings.language}; "
-                "use another collection for this language"
+                f"collection {self._collection!r} {kept}, but milvus.language is {self._settings.language}; "
+                "use another collection (milvus.collection) for this language"
             )
             raise BackendRejectedError(msg)
 

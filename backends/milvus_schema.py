@@ -20,6 +20,8 @@ BM25 = "bm25"
 _MAX_STEMS_BYTES = 65_535
 # Words are cut and stemmed before; what is left to do is to part them.
 _ANALYZER = {"type": "standard"}
+# As Milvus numbers them (common.proto).
+CONSISTENCY_LEVELS = {0: "Strong", 1: "Session", 2: "Bounded", 3: "Eventually"}
 MAX_BATCH_ROWS = 1_000
 # Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024

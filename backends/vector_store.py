@@ -78,6 +78,14 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def verify(self, dimensions: int) -> None:
+        """See that the collection, if it is there, is one that ``prepare`` would take; changes nothing.
+
+        Raises:
+            BackendRejectedError: it is not.
+        """
+        ...
+
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         """Run many searches at once; one list per search, best first, equal scores by chunk ID."""
         ...

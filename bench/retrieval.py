@@ -31,7 +31,7 @@ WAYS = {
     "hybrid": {"mode": "hybrid"},
     "hybrid_late_interaction": {"mode": "hybrid", "rerank": "late_interaction"},
 }
-_SAY_EVERY = 512
+_FLUSH_EVERY = 512
 
 
 def settings_for(milvus_uri: str, threads: int) -> Settings:
@@ -63,7 +63,9 @@ async def measure(data: Path, split: str, limit: int | None, vectors: Path | Non
         system = System(settings, KeptVectors(embedder, vectors) if vectors else embedder)
         async with system.running():
             async for done in system.fill(read_documents(data)):
-                if done % _SAY_EVERY == 0:
+                if done % _FLUSH_EVERY == 0:
+                    # What is not in the index yet is read row by row.
+                    await system.flush()
                     say(f"{done} documents are searchable")
             await system.flush()
             found = await quality(system, questions, qrels) | await speed(system, questions)

@@ -45,6 +45,7 @@ class System:
             settings.retrieval,
             MilvusVectorStore(settings.milvus),
             settings.milvus.collection,
+            settings.embedder.dimensions,
             {"late_interaction": LateInteractionReranker(settings.embedder)},
         )
         self._embedder = embedder

@@ -69,7 +69,9 @@ def _embedding(settings: Settings) -> AnyStage:
 
 def _retrieval(settings: Settings) -> AnyStage:
     rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
-    return RetrievalStage(settings.retrieval, _store(settings), settings.milvus.collection, rerankers)
+    return RetrievalStage(
+        settings.retrieval, _store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
+    )
 
 
 def _prompt(settings: Settings) -> AnyStage:

@@ -1,27 +1,31 @@
 """The retrieval stage: vectors of questions to passages."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import structlog
 
-from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.errors import BackendUnavailableError
 from backends.filter_parser import FilterError, parse_filter
 from backends.reranker import Reranker
 from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
 from schemas.values import FloatArray, Passage
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
-from workers.isolation import call_isolated
+from workers.isolation import as_stage_errors, call_isolated
 from workers.neighbourhood import around, widened
 from workers.ranking import Question, Ranking, chosen, fused, reranked, searches, similarity
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError
 from workers.settings import RetrievalSettings
+
+log = structlog.get_logger(__name__)
 
 
 class RetrievalStage:
-    """QueryEmbedded → PassagesRetrieved. ``collection`` is the store's, as the events name it; ``rerankers`` are those
-    that a question may ask for, by name.
+    """QueryEmbedded → PassagesRetrieved. ``collection`` is the store's, as the events name it; ``dimensions`` is the
+    length of the embedding model's vectors; ``rerankers`` are those that a question may ask for, by name.
 
     It creates no collection: one that is missing holds no passages.
     """
@@ -31,11 +35,17 @@ class RetrievalStage:
     subject: Literal["request"] = "request"
 
     def __init__(
-        self, settings: RetrievalSettings, store: VectorStore, collection: str, rerankers: Mapping[str, Reranker]
+        self,
+        settings: RetrievalSettings,
+        store: VectorStore,
+        collection: str,
+        dimensions: int,
+        rerankers: Mapping[str, Reranker],
     ) -> None:
         self._settings = settings
         self._store = store
         self._collection = collection
+        self._dimensions = dimensions
         self._rerankers = rerankers
 
     @property
@@ -47,7 +57,15 @@ class RetrievalStage:
         return self._settings.linger_ms
 
     async def start(self) -> None:
-        """Load the rerankers; a store that is away holds back the questions."""
+        """Load the rerankers. A store that is away holds back the questions.
+
+        Raises:
+            BackendRejectedError: the collection is of another embedding model or language, or a reranker is not there.
+        """
+        try:
+            await self._store.verify(self._dimensions)
+        except BackendUnavailableError as error:
+            log.warning("the vector store does not answer yet", error=str(error))
         for reranker in self._rerankers.values():
             await reranker.start()
 
@@ -60,12 +78,10 @@ class RetrievalStage:
         read = [self._question(delivery.event) for delivery in deliveries]
         questions = [question for question in read if isinstance(question, Question)]
         rankings = iter(await call_isolated(questions, self._search, "vector_store"))
-        return [
-            question
-            if isinstance(question, StageError)
-            else await self._outcome(delivery.event, question, next(rankings))
-            for delivery, question in zip(deliveries, read, strict=True)
-        ]
+        results = [question if isinstance(question, StageError) else (question, next(rankings)) for question in read]
+        return await asyncio.gather(
+            *(self._outcome(delivery.event, result) for delivery, result in zip(deliveries, results, strict=True))
+        )
 
     def _question(self, event: QueryEmbedded) -> Question | StageError:
         options = event.query.options
@@ -79,6 +95,9 @@ class RetrievalStage:
             return RejectedError("invalid_filter", str(error))
         except ValueError as error:
             return PoisonError("bad_embedding", f"The embedding of the question cannot be read: {error}.")
+        if len(vector) != self._dimensions:
+            message = f"The embedding of the question has length {len(vector)}, not {self._dimensions}."
+            return PoisonError("bad_embedding", message)
         if not np.isfinite(vector).all():
             return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
         return Question(event.query.question, vector, event.query.tenant, options, condition)
@@ -91,21 +110,21 @@ class RetrievalStage:
             for question, some in zip(questions, asked, strict=True)
         ]
 
-    async def _outcome(self, event: QueryEmbedded, question: Question, ranking: Ranking | StageError) -> Outcome:
+    async def _outcome(
+        self, event: QueryEmbedded, result: StageError | tuple[Question, Ranking | StageError]
+    ) -> Outcome:
+        if isinstance(result, StageError):
+            return result
+        question, ranking = result
         if isinstance(ranking, StageError):
             return ranking
         try:
-            ranking = await self._reranked(question, ranking)
-        except BackendUnavailableError as error:
-            return UnavailableError("reranker_unavailable", str(error))
-        except BackendRejectedError as error:
-            return PoisonError("reranker_rejected", str(error))
-        try:
-            chunks = await self._widened(question, chosen(question, ranking))
-        except BackendUnavailableError as error:
-            return UnavailableError("vector_store_unavailable", str(error))
-        except BackendRejectedError as error:
-            return PoisonError("vector_store_rejected", str(error))
+            with as_stage_errors("reranker"):
+                ranking = await self._reranked(question, ranking)
+            with as_stage_errors("vector_store"):
+                chunks = await self._widened(question, chosen(question, ranking))
+        except StageError as error:
+            return error
         retrieved = PassagesRetrieved(
             query=event.query,
             collection=self._collection,

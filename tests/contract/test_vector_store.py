@@ -136,8 +136,15 @@ async def test_preparing_again_changes_nothing(store: VectorStore) -> None:
 
 
 async def test_refuses_another_vector_length(store: VectorStore) -> None:
-    with pytest.raises(BackendRejectedError, match="length 8, not 9"):
-        await store.prepare(DIMENSIONS + 1)
+    for call in (store.prepare, store.verify):
+        await call(DIMENSIONS)
+        with pytest.raises(BackendRejectedError, match="length 8, not 9"):
+            await call(DIMENSIONS + 1)
+
+
+async def test_verifying_a_missing_collection_makes_none(empty: VectorStore) -> None:
+    await empty.verify(DIMENSIONS)
+    await empty.prepare(DIMENSIONS + 1)
 
 
 async def test_many_workers_prepare_at_once(make_store: Callable[[], VectorStore]) -> None:

@@ -68,7 +68,7 @@ async def store() -> MemoryVectorStore:
 
 def make_stage(store: MemoryVectorStore, reranker: Reranker | None = None, **settings: Any) -> RetrievalStage:
     rerankers = {"late_interaction": reranker} if reranker else {}
-    return RetrievalStage(RetrievalSettings(**settings), store, "kept", rerankers)
+    return RetrievalStage(RetrievalSettings(**settings), store, "kept", 2, rerankers)
 
 
 def found(outcome: Outcome) -> list[str]:
@@ -226,8 +226,10 @@ async def test_neighbours_come_with_what_was_found_in_reading_order() -> None:
         Embedding.pack("e", np.array([np.inf, 0], dtype=np.float32)),
     ],
 )
-async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedding) -> None:
-    first, second, third = await make_stage(store).handle([deliver(), deliver(bad), deliver(NORTH)])
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedding, mode: str) -> None:
+    deliveries = [deliver(), deliver(bad, question="north", mode=mode), deliver(NORTH)]
+    first, second, third = await make_stage(store).handle(deliveries)
     assert found(first) == ["east", "between"]
     assert isinstance(second, PoisonError)
     assert found(third) == ["north", "between"]
@@ -253,6 +255,13 @@ async def test_questions_wait_for_a_store_that_is_away(store: MemoryVectorStore)
     assert [type(outcome) for outcome in outcomes] == [UnavailableError, UnavailableError]
     store.away = False
     assert found((await stage.handle([deliver()]))[0]) == ["east", "between"]
+
+
+async def test_a_collection_of_another_model_is_refused_at_start() -> None:
+    store = MemoryVectorStore()
+    await store.prepare(3)
+    with pytest.raises(BackendRejectedError, match="vectors of length 3, not 2; use another one"):
+        await make_stage(store).start()
 
 
 async def test_a_missing_collection_holds_nothing() -> None:
