@@ -2,13 +2,14 @@
 PYTHON ?= python3
 ACCEL ?= auto
 ONCE ?=
+DATA ?=
 
 export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
 .DEFAULT_GOAL = help
 .PHONY: help env setup demo test test-fast lint browser faults faults-short faults-mutants bench-hops \
-	bench-ttft bench-bridge lock clean
+	bench-ttft bench-bridge bench-retrieval lock clean
 .NOTPARALLEL:
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo 'make faults-short   a selection, in four minutes; faults-mutants: planted defects, which must be found'
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
 	@echo 'make bench-ttft what the pipeline adds to the first token, a quarter of an hour; bench-bridge: 5,500 websockets'
+	@echo 'make bench-retrieval DATA=FOLDER   how good and fast retrieval is on a data set in BEIR form (docs/benchmarks.md)'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -68,6 +70,9 @@ bench-ttft: setup
 
 bench-bridge: setup
 	@$(BIN)/python -m bench.bridge
+
+bench-retrieval: setup
+	@$(BIN)/python -m bench.retrieval --data "$(DATA)"
 
 lock:
 	@$(PYTHON) -m infra.setup lock

@@ -1,12 +1,19 @@
 """The in-memory twin of the vector store: exact search over a dictionary."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
-from backends.vector_store import Replaced, Search, StoredChunk, check
-from schemas.values import Passage
+from backends.filters import Filter, matches
+from backends.stemming import stems
+from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+
+_LANGUAGE = "english"
+_K1 = 1.2
+_B = 0.75
 
 
 class MemoryVectorStore:
@@ -19,6 +26,10 @@ class MemoryVectorStore:
         self.flushes = 0
 
     async def prepare(self, dimensions: int) -> None:
+        await self.verify(dimensions)
+        self._dimensions = dimensions
+
+    async def verify(self, dimensions: int) -> None:
         self._answer()
         if self._dimensions not in {None, dimensions}:
             msg = (
@@ -26,16 +37,21 @@ class MemoryVectorStore:
                 "use another one for this embedding model"
             )
             raise BackendRejectedError(msg)
-        self._dimensions = dimensions
 
-    async def search(self, searches: Sequence[Search]) -> list[list[Passage]]:
+    async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         self._answer()
-        if self._dimensions is not None:
-            for search in searches:
-                if search.vector.shape != (self._dimensions,):
-                    msg = f"a query vector has shape {search.vector.shape}, the collection's are ({self._dimensions},)"
-                    raise BackendRejectedError(msg)
-        return [self._nearest(search) for search in searches]
+        for search in searches:
+            if self._dimensions is None or isinstance(search.query, str):
+                continue
+            if search.query.shape != (self._dimensions,):
+                msg = f"a query vector has shape {search.query.shape}, the collection's are ({self._dimensions},)"
+                raise BackendRejectedError(msg)
+        return [self._best(search) for search in searches]
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        self._answer()
+        found = [chunk for chunk in self._chunks.values() if _is_within(chunk, tenant, condition)]
+        return sorted(found, key=lambda chunk: (chunk.document_id, chunk.ordinal))[:limit]
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         self._answer()
@@ -74,23 +90,33 @@ class MemoryVectorStore:
             msg = "the vector store is away"
             raise BackendUnavailableError(msg)
 
-    def _nearest(self, search: Search) -> list[Passage]:
-        scored = [
-            (float(np.clip(np.dot(chunk.vector, search.vector), -1, 1)), chunk)
-            for chunk in self._chunks.values()
-            if chunk.tenant == search.tenant
+    def _best(self, search: Search) -> list[Hit]:
+        if isinstance(search.query, str):
+            scores = bm25_scores(search.query, {key: f"{c.title} {c.text}" for key, c in self._chunks.items()})
+        else:
+            query = search.query
+            scores = {key: float(np.clip(np.dot(c.vector, query), -1, 1)) for key, c in self._chunks.items()}
+        hits = [
+            Hit(chunk, scores[key])
+            for key, chunk in self._chunks.items()
+            if key in scores and _is_within(chunk, search.tenant, search.filter)
         ]
-        scored.sort(key=lambda pair: (-pair[0], pair[1].chunk_id))
-        return [
-            Passage(
-                chunk_id=chunk.chunk_id,
-                document_id=chunk.document_id,
-                title=chunk.title,
-                text=chunk.text,
-                source=chunk.source,
-                ordinal=chunk.ordinal,
-                score=score,
-            )
-            for score, chunk in scored[: search.top_k]
-            if score >= search.min_score
-        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.chunk_id))[: search.limit]
+
+
+def _is_within(chunk: StoredChunk, tenant: str, condition: Filter | None) -> bool:
+    return chunk.tenant == tenant and (condition is None or matches(condition, lambda field: getattr(chunk, field)))
+
+
+def bm25_scores(query: str, texts: Mapping[str, str]) -> dict[str, float]:
+    """BM25 of the texts that share a stem with the query (Robertson and Zaragoza 2009, with an IDF above 0)."""
+    bags = {key: Counter(stems(text, _LANGUAGE)) for key, text in texts.items()}
+    mean_length = sum(bag.total() for bag in bags.values()) / max(1, len(bags)) or 1
+    scores: dict[str, float] = defaultdict(float)
+    for stem in stems(query, _LANGUAGE):
+        holding = [key for key, bag in bags.items() if stem in bag]
+        idf = math.log((len(bags) - len(holding) + 0.5) / (len(holding) + 0.5) + 1)
+        for key in holding:
+            count, length = bags[key][stem], bags[key].total()
+            scores[key] += idf * count * (_K1 + 1) / (count + _K1 * (1 - _B + _B * length / mean_length))
+    return dict(scores)

@@ -1,45 +1,27 @@
 """The vector store on Milvus (a cluster, a single server, or Milvus Lite)."""
 
 import asyncio
-import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
-import grpc  # type: ignore[import-untyped]  # ships no types
 from pymilvus import MilvusClient, MilvusException
-from pymilvus.exceptions import ConnectError, MilvusUnavailableException
 
 from backends import milvus_schema
-from backends.errors import BackendRejectedError, BackendUnavailableError
-from backends.vector_store import Replaced, Search, StoredChunk, VectorStoreSettings, check
-from schemas.values import Passage
+from backends.errors import BackendRejectedError
+from backends.filters import Filter
+from backends.milvus_client import connect
+from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
+from backends.milvus_filters import of_chunks, of_document, within
+from backends.stemming import stems
+from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+from backends.vector_store_settings import VectorStoreSettings
 
 T = TypeVar("T")
 
-# From merr in Milvus' pkg/util/merr/errors.go; 2 is also what pymilvus says when it cannot connect.
-_SERVICE_UNAVAILABLE = 2
-_RATE_LIMIT = 8
-_COLLECTION_NOT_FOUND = 100
-_COLLECTION_NOT_LOADED = 101
-_COLLECTION_NOT_FULLY_LOADED = 103
-_PASSING = (_SERVICE_UNAVAILABLE, _RATE_LIMIT, _COLLECTION_NOT_LOADED, _COLLECTION_NOT_FULLY_LOADED)
-_AWAY = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-)
-_CHANNEL = {
-    # gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1_000,
-    # A server that is pinged every ten seconds without calls hangs up on the client (too_many_pings).
-    "grpc.keepalive_permit_without_calls": 0,
-}
 _THREADS = 4
 
 
@@ -47,7 +29,7 @@ class MilvusVectorStore:
     """One collection in Milvus.
 
     Calls run in threads on the blocking client: it reconnects by itself, and the asyncio one ties its connections to
-    one event loop for the whole process. Reads are strongly consistent, so that a search sees the last ``replace``.
+    one event loop for the whole process. Reads are strongly consistent by default: a search sees the last ``replace``.
     Writes of one store happen one after the other, for Milvus Lite bears one writer per collection.
     """
 
@@ -65,11 +47,14 @@ class MilvusVectorStore:
     async def prepare(self, dimensions: int) -> None:
         await self._run(lambda client: self._prepare(client, dimensions), self._write)
 
-    async def search(self, searches: Sequence[Search]) -> list[list[Passage]]:
-        groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    async def verify(self, dimensions: int) -> None:
+        await self._run(lambda client: self._verify(client, dimensions))
+
+    async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
+        groups: dict[tuple[bool, str, int, Filter | None], list[int]] = defaultdict(list)
         for position, search in enumerate(searches):
-            groups[search.tenant, search.top_k].append(position)
-        found: list[list[Passage]] = [[] for _ in searches]
+            groups[isinstance(search.query, str), search.tenant, search.limit, search.filter].append(position)
+        found: list[list[Hit]] = [[] for _ in searches]
 
         async def search_group(positions: list[int]) -> None:
             group = [searches[position] for position in positions]
@@ -80,6 +65,9 @@ class MilvusVectorStore:
 
         await asyncio.gather(*map(search_group, groups.values()))
         return found
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        return await self._run(lambda client: self._select(client, tenant, condition, limit))
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
@@ -100,13 +88,13 @@ class MilvusVectorStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, call, lock or nullcontext())
 
     def _call(self, call: Callable[[MilvusClient], T], lock: AbstractContextManager[object]) -> T:
-        with lock, _translated(self._settings.uri):
+        with lock, translated(self._settings.uri):
             client = self._connected()
             try:
                 return call(client)
             except MilvusException as error:
                 # Milvus Lite comes back from a restart with its collections released.
-                if error.code != _COLLECTION_NOT_LOADED:
+                if error.code != COLLECTION_NOT_LOADED:
                     raise
                 client.load_collection(self._collection, timeout=self._timeout_s)
                 return call(client)
@@ -114,42 +102,48 @@ class MilvusVectorStore:
     def _connected(self) -> MilvusClient:
         with self._connect:
             if self._client is None:
-                # It logs a traceback for every error that it raises.
-                logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-                token = self._settings.token
-                self._client = MilvusClient(
-                    uri=self._settings.uri,
-                    token=token.get_secret_value() if token else "",
-                    timeout=self._timeout_s,
-                    dedicated=True,
-                    grpc_options=_CHANNEL,
-                )
+                self._client = connect(self._settings)
             return self._client
 
     def _prepare(self, client: MilvusClient, dimensions: int) -> None:
         """Every step bears that another worker does the same at this moment."""
-        found = self._describe(client)
-        if found is None:
+        settings = self._settings
+        if self._describe(client) is None:
             self._unless_there(
                 lambda: client.create_collection(
                     self._collection,
-                    schema=milvus_schema.schema(dimensions),
-                    num_partitions=milvus_schema.TENANT_PARTITIONS,
-                    consistency_level="Strong",
+                    schema=milvus_schema.schema(dimensions, settings.language),
+                    num_partitions=settings.tenant_partitions,
+                    num_shards=settings.shards,
+                    consistency_level=settings.consistency_level,
                     timeout=self._timeout_s,
                 ),
                 lambda: self._describe(client) is not None,
             )
-            found = self._describe(client)
+        self._verify(client, dimensions)
+        for field, add in ((milvus_schema.VECTOR, self._index_vectors), (milvus_schema.BM25, self._index_words)):
+            if not self._indexed(client, field):
+                self._unless_there(lambda: add(client), lambda: self._indexed(client, field))  # noqa: B023 - called here
+        client.load_collection(self._collection, replica_number=settings.replicas, timeout=self._timeout_s)
+
+    def _verify(self, client: MilvusClient, dimensions: int) -> None:
+        description = self._describe(client)
+        if description is None:
+            return
+        found, language = milvus_schema.dimensions_of(description), milvus_schema.language_of(description)
         if found != dimensions:
             msg = (
                 f"collection {self._collection!r} holds vectors of length {found}, not {dimensions}; "
                 "use another collection for this embedding model"
             )
             raise BackendRejectedError(msg)
-        if not self._indexed(client):
-            self._unless_there(lambda: self._index(client), lambda: self._indexed(client))
-        client.load_collection(self._collection, timeout=self._timeout_s)
+        if language != self._settings.language:
+            kept = f"is stemmed as {language}" if language else "has no words for keyword search"
+            msg = (
+                f"collection {self._collection!r} {kept}, but milvus.language is {self._settings.language}; "
+                "use another collection (milvus.collection) for this language"
+            )
+            raise BackendRejectedError(msg)
 
     @staticmethod
     def _unless_there(create: Callable[[], object], there: Callable[[], bool]) -> None:
@@ -159,81 +153,124 @@ class MilvusVectorStore:
             if not there():
                 raise
 
-    def _describe(self, client: MilvusClient) -> int | None:
-        """Length of the collection's vectors, or None if it is missing."""
+    def _describe(self, client: MilvusClient) -> dict[str, Any] | None:
+        """What Milvus says of the collection, or None if it is missing."""
         try:
-            description = client.describe_collection(self._collection, timeout=self._timeout_s)
+            description: dict[str, Any] = client.describe_collection(self._collection, timeout=self._timeout_s)
         except MilvusException as error:
-            if error.code != _COLLECTION_NOT_FOUND:
+            if error.code != COLLECTION_NOT_FOUND:
                 raise
             self._dimensions = None
-        else:
-            self._dimensions = milvus_schema.dimensions_of(description)
-        return self._dimensions
+            return None
+        self._dimensions = milvus_schema.dimensions_of(description)
+        return description
 
-    def _indexed(self, client: MilvusClient) -> bool:
-        return "vector" in client.list_indexes(self._collection, timeout=self._timeout_s)
+    def _indexed(self, client: MilvusClient, field: str) -> bool:
+        return field in client.list_indexes(self._collection, timeout=self._timeout_s)
 
-    def _index(self, client: MilvusClient) -> None:
-        index_type = self._settings.index_type
+    def _index_vectors(self, client: MilvusClient) -> None:
+        settings = self._settings
         params = client.prepare_index_params()
         params.add_index(
-            "vector", index_type=index_type, metric_type="COSINE", params=milvus_schema.build_params(index_type)
+            milvus_schema.VECTOR,
+            index_type=settings.index_type,
+            metric_type=settings.metric,
+            params=settings.built_with,
         )
         client.create_index(self._collection, params, timeout=self._timeout_s)
 
-    def _search(self, client: MilvusClient, searches: Sequence[Search]) -> list[list[Passage]]:
-        """Searches of one tenant with one ``top_k``."""
-        lengths = {search.vector.shape for search in searches}
+    def _index_words(self, client: MilvusClient) -> None:
+        params = client.prepare_index_params()
+        params.add_index(
+            milvus_schema.BM25,
+            index_type="SPARSE_INVERTED_INDEX",
+            metric_type="BM25",
+            params={"bm25_k1": self._settings.bm25_k1, "bm25_b": self._settings.bm25_b},
+        )
+        client.create_index(self._collection, params, timeout=self._timeout_s)
+
+    def _search(self, client: MilvusClient, searches: Sequence[Search]) -> list[list[Hit]]:
+        """Searches of one tenant, of one kind, with one ``limit`` and one ``filter``."""
+        words = [search.query for search in searches if isinstance(search.query, str)]
+        vectors = [search.query for search in searches if not isinstance(search.query, str)]
+        if words:
+            return self._search_words(client, searches[0], words)
+        lengths = {vector.shape for vector in vectors}
         # What is remembered may be of a collection that was dropped and made anew.
         if lengths != {(self._dimensions,)} and self._describe(client) is None:
             return [[] for _ in searches]
         if lengths != {(self._dimensions,)}:
             msg = f"query vectors have shapes {sorted(lengths)}, the collection's are ({self._dimensions},)"
             raise BackendRejectedError(msg)
-        first = searches[0]
+        params = milvus_schema.vector_search(self._settings, searches[0].limit)
+        results = self._ask(client, searches[0], milvus_schema.VECTOR, vectors, params)
+        return [milvus_schema.similar(hits, self._settings.metric) for hits in results]
+
+    def _search_words(self, client: MilvusClient, first: Search, texts: Sequence[str]) -> list[list[Hit]]:
+        queries = [" ".join(stems(text, self._settings.language)) for text in texts]
+        asked = [query for query in queries if query]
+        results = iter(self._ask(client, first, milvus_schema.BM25, asked, {"metric_type": "BM25"}) if asked else [])
+        return [milvus_schema.worded(next(results)) if query else [] for query in queries]
+
+    def _ask(
+        self, client: MilvusClient, first: Search, field: str, queries: Sequence[Any], params: dict[str, Any]
+    ) -> list[Any]:
         try:
-            results = client.search(
+            results: list[Any] = client.search(
                 self._collection,
-                data=[search.vector for search in searches],
-                anns_field="vector",
-                filter=milvus_schema.tenant_filter(first.tenant),
-                limit=first.top_k,
-                output_fields=list(milvus_schema.PASSAGE_FIELDS),
-                search_params=milvus_schema.search_params(self._settings.index_type, first.top_k),
+                data=queries,
+                anns_field=field,
+                filter=within(first.tenant, first.filter),
+                limit=first.limit,
+                output_fields=list(milvus_schema.CHUNK_FIELDS),
+                search_params=params,
                 timeout=self._timeout_s,
             )
         except MilvusException as error:
-            if error.code != _COLLECTION_NOT_FOUND:
+            if error.code != COLLECTION_NOT_FOUND:
                 raise
             self._dimensions = None
-            return [[] for _ in searches]
-        return [milvus_schema.passages(hits, search.min_score) for hits, search in zip(results, searches, strict=True)]
+            return [[] for _ in queries]
+        return results
+
+    def _select(self, client: MilvusClient, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        try:
+            rows = client.query(
+                self._collection,
+                filter=within(tenant, condition),
+                output_fields=list(milvus_schema.CHUNK_FIELDS),
+                limit=limit,
+                timeout=self._timeout_s,
+            )
+        except MilvusException as error:
+            if error.code != COLLECTION_NOT_FOUND:
+                raise
+            return []
+        return sorted(map(milvus_schema.chunk_of, rows), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
     def _replace(self, client: MilvusClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
-        dimensions = self._describe(client)
-        if dimensions is None:
+        if self._describe(client) is None:
             if not chunks:
                 return Replaced(added=0, removed=0)
-            dimensions = chunks[0].vector.shape[0]
-            self._prepare(client, dimensions)
-        check(chunks, dimensions)
+            self._prepare(client, chunks[0].vector.shape[0])
+        check(chunks, self._dimensions or 0)
         wanted = {chunk.chunk_id: chunk for chunk in chunks}
         present = self._ordinals(client, tenant, document_id)
         changed = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id) != chunk.ordinal]
         surplus = sorted(present.keys() - wanted.keys())
         # New chunks come before old ones go: no search finds the document without any.
         for batch in milvus_schema.batches(changed):
-            client.upsert(self._collection, [milvus_schema.row(chunk) for chunk in batch], timeout=self._timeout_s)
+            rows = [milvus_schema.row(chunk, self._settings.language) for chunk in batch]
+            client.upsert(self._collection, rows, timeout=self._timeout_s)
         for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
             ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]
-            client.delete(self._collection, filter=milvus_schema.ids_filter(ids), timeout=self._timeout_s)
+            client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
         return Replaced(added=len(wanted.keys() - present.keys()), removed=len(surplus))
 
     def _ordinals(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, int]:
         rows = client.query(
             self._collection,
-            filter=milvus_schema.document_filter(tenant, document_id),
+            filter=within(tenant, of_document(document_id)),
             output_fields=["chunk_id", "ordinal"],
             timeout=self._timeout_s,
         )
@@ -243,36 +280,14 @@ class MilvusVectorStore:
         try:
             client.flush(self._collection, timeout=self._timeout_s)
         except MilvusException as error:
-            if error.code != _COLLECTION_NOT_FOUND:
+            if error.code != COLLECTION_NOT_FOUND:
                 raise
 
     def _count(self, client: MilvusClient) -> int:
         try:
             rows = client.query(self._collection, filter="", output_fields=["count(*)"], timeout=self._timeout_s)
         except MilvusException as error:
-            if error.code != _COLLECTION_NOT_FOUND:
+            if error.code != COLLECTION_NOT_FOUND:
                 raise
             return 0
         return int(rows[0]["count(*)"])
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Turn what pymilvus and gRPC raise into the two errors a stage decides by."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _decided(uri, error.code(), error.details() or "", passing=False) from error
-    except MilvusException as error:
-        passing = (
-            error.retriable or error.code in _PASSING or isinstance(error, (ConnectError, MilvusUnavailableException))
-        )
-        raise _decided(uri, error.code, error.message, passing=passing) from error
-
-
-def _decided(
-    uri: str, code: int | grpc.StatusCode, message: str, *, passing: bool
-) -> BackendUnavailableError | BackendRejectedError:
-    if passing or code in _AWAY:
-        return BackendUnavailableError(f"Milvus at {uri} does not answer: {message or code}")
-    return BackendRejectedError(f"Milvus at {uri} refuses the request: {message or code}")

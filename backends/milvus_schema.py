@@ -3,27 +3,32 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pymilvus import CollectionSchema, DataType, FieldSchema
+import numpy as np
+from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from backends import vector_store
-from backends.vector_store import StoredChunk
-from schemas.values import Passage
+from backends.stemming import stemmed
+from backends.vector_store import Hit, StoredChunk
+from backends.vector_store_settings import Metric, VectorStoreSettings
 
-PASSAGE_FIELDS = ("chunk_id", "document_id", "title", "source", "ordinal", "text")
-# Milvus' own default; a tenant's searches then touch only its share of the partitions.
-TENANT_PARTITIONS = 16
+CHUNK_FIELDS = ("chunk_id", "document_id", "tenant", "title", "source", "ordinal", "text", "vector")
+VECTOR = "vector"
+# The field's name ends with the language of the stems: Milvus Lite forgets how fields are described.
+_STEMS = "stems_"
+# What Milvus makes of them.
+BM25 = "bm25"
+_MAX_STEMS_BYTES = 65_535
+# Words are cut and stemmed before; what is left to do is to part them.
+_ANALYZER = {"type": "standard"}
+# As Milvus numbers them (common.proto).
+CONSISTENCY_LEVELS = {0: "Strong", 1: "Session", 2: "Bounded", 3: "Eventually"}
 MAX_BATCH_ROWS = 1_000
-# Milvus takes 64 MiB per gRPC message; one row has at most some 90 KiB.
+# Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-_BUILD_PARAMS: dict[str, dict[str, int]] = {
-    "HNSW": {"M": 16, "efConstruction": 200},
-    "IVF_FLAT": {"nlist": 128},
-}
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def schema(dimensions: int) -> CollectionSchema:
-    """The collection's fields, for vectors of this length."""
+def schema(dimensions: int, language: str) -> CollectionSchema:
+    """The collection's fields, for vectors of this length and words of this language."""
     return CollectionSchema(
         [
             _text("chunk_id", vector_store.MAX_CHUNK_ID_BYTES, is_primary=True),
@@ -33,83 +38,63 @@ def schema(dimensions: int) -> CollectionSchema:
             _text("source", vector_store.MAX_SOURCE_BYTES),
             FieldSchema("ordinal", DataType.INT64),
             _text("text", vector_store.MAX_TEXT_BYTES),
-            FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimensions),
+            FieldSchema(VECTOR, DataType.FLOAT_VECTOR, dim=dimensions),
+            _text(_STEMS + language, _MAX_STEMS_BYTES, enable_analyzer=True, analyzer_params=_ANALYZER),
+            FieldSchema(BM25, DataType.SPARSE_FLOAT_VECTOR),
+        ],
+        functions=[
+            Function(
+                name=BM25,
+                function_type=FunctionType.BM25,
+                input_field_names=[_STEMS + language],
+                output_field_names=[BM25],
+            )
         ],
         auto_id=False,
         enable_dynamic_field=False,
     )
 
 
-def build_params(index_type: str) -> dict[str, int]:
-    """How densely an index of this type is built."""
-    return _BUILD_PARAMS.get(index_type, {})
-
-
-def search_params(index_type: str, top_k: int) -> dict[str, Any]:
-    """How thoroughly an index of this type is searched. HNSW needs ``ef`` of at least ``top_k``."""
-    thoroughness: dict[str, int] = {}
-    if index_type == "HNSW":
-        thoroughness = {"ef": max(64, 2 * top_k)}
-    elif index_type == "IVF_FLAT":
-        thoroughness = {"nprobe": 16}
-    return {"metric_type": "COSINE", "params": thoroughness}
-
-
 def dimensions_of(description: dict[str, Any]) -> int:
-    """Vector length of a described collection."""
-    for field in description["fields"]:
-        if field["name"] == "vector":
-            return int(field["params"]["dim"])
-    return 0
+    """Vector length of a described collection; 0 if it has no such vectors."""
+    fields = (field for field in description["fields"] if field["name"] == VECTOR)
+    return next((int(field["params"]["dim"]) for field in fields), 0)
 
 
-def literal(text: str) -> str:
-    """Text as a string literal of a filter, whatever is in it.
-
-    Milvus Lite has no filter templates, and knows of the escapes in Milvus' ``Plan.g4`` only these.
-    """
-    return f'"{text.translate(_ESCAPES)}"'
+def language_of(description: dict[str, Any]) -> str | None:
+    """Language of a described collection's stems; None if it has none."""
+    names = (str(field["name"]) for field in description["fields"])
+    return next((name.removeprefix(_STEMS) for name in names if name.startswith(_STEMS)), None)
 
 
-def tenant_filter(tenant: str) -> str:
-    """Matches the tenant's chunks."""
-    return f"tenant == {literal(tenant)}"
+def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
+    """How vectors are searched for ``limit`` chunks."""
+    return {"metric_type": settings.metric, "params": settings.searched_with(limit)}
 
 
-def document_filter(tenant: str, document_id: str) -> str:
-    """Matches the chunks of the tenant's document."""
-    return f"{tenant_filter(tenant)} and document_id == {literal(document_id)}"
-
-
-def ids_filter(chunk_ids: Iterable[str]) -> str:
-    """Matches the chunks with these IDs."""
-    return f"chunk_id in [{', '.join(literal(chunk_id) for chunk_id in chunk_ids)}]"
-
-
-def row(chunk: StoredChunk) -> dict[str, Any]:
+def row(chunk: StoredChunk, language: str) -> dict[str, Any]:
     """A chunk as Milvus takes it."""
-    return {
-        "chunk_id": chunk.chunk_id,
-        "document_id": chunk.document_id,
-        "tenant": chunk.tenant,
-        "title": chunk.title,
-        "source": chunk.source,
-        "ordinal": chunk.ordinal,
-        "text": chunk.text,
-        "vector": chunk.vector,
-    }
+    fields = {field: getattr(chunk, field) for field in CHUNK_FIELDS}
+    return fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
 
 
-def passages(hits: Iterable[dict[str, Any]], min_score: float) -> list[Passage]:
-    """Read the hits of one search, best first, without those below ``min_score``."""
-    # Rounding takes a cosine a little beyond 1.
-    scored = ((min(1.0, max(-1.0, float(hit["distance"]))), hit["entity"]) for hit in hits)
-    found = [
-        Passage(score=score, **{field: entity[field] for field in PASSAGE_FIELDS})
-        for score, entity in scored
-        if score >= min_score
-    ]
-    return sorted(found, key=lambda passage: (-passage.score, passage.chunk_id))
+def chunk_of(entity: dict[str, Any]) -> StoredChunk:
+    """A row as Milvus gives it."""
+    fields = {field: entity[field] for field in CHUNK_FIELDS}
+    return StoredChunk(**fields | {VECTOR: np.asarray(entity[VECTOR], dtype=np.float32)})
+
+
+def similar(hits: Iterable[dict[str, Any]], metric: Metric) -> list[Hit]:
+    """Read the hits of one search of vectors, best first; the scores are cosine similarities."""
+    # Of unit vectors: |a - b|² = 2 - 2ab, and Milvus gives the square. Rounding takes a cosine a little beyond 1.
+    scored = ((_cosine(float(hit["distance"]), metric), hit["entity"]) for hit in hits)
+    return _sorted(Hit(chunk_of(entity), min(1.0, max(-1.0, score))) for score, entity in scored)
+
+
+def worded(hits: Iterable[dict[str, Any]]) -> list[Hit]:
+    """Read the hits of one search of words, best first."""
+    # Milvus gives the score, Milvus Lite its negative.
+    return _sorted(Hit(chunk_of(hit["entity"]), abs(float(hit["distance"]))) for hit in hits if hit["distance"])
 
 
 def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
@@ -117,7 +102,9 @@ def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
     batch: list[StoredChunk] = []
     size = 0
     for chunk in chunks:
-        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in (chunk.title, chunk.source, chunk.text))
+        # The text twice, for its stems.
+        texts = (chunk.title, chunk.source, chunk.text, chunk.text)
+        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts)
         if batch and (len(batch) == MAX_BATCH_ROWS or size + bytes_ > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
@@ -127,5 +114,13 @@ def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
         yield batch
 
 
-def _text(name: str, max_bytes: int, **options: bool) -> FieldSchema:
+def _cosine(distance: float, metric: Metric) -> float:
+    return 1 - distance / 2 if metric == "L2" else distance
+
+
+def _sorted(hits: Iterable[Hit]) -> list[Hit]:
+    return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.chunk_id))
+
+
+def _text(name: str, max_bytes: int, **options: Any) -> FieldSchema:
     return FieldSchema(name, DataType.VARCHAR, max_length=max_bytes, **options)

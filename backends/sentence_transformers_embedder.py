@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backends import sentence_models
 from backends.embedder import EmbedderSettings
-from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.errors import BackendRejectedError
 from schemas.values import FloatArray
 
 
@@ -42,23 +42,10 @@ class SentenceTransformersEmbedder:
         self._loaded = None
 
     def _load(self) -> Any:
-        # Importing these takes seconds, which only a process that embeds should spend.
-        import torch  # noqa: PLC0415
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-        from transformers.utils import logging  # noqa: PLC0415
-
-        logging.disable_progress_bar()
         settings = self._settings
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            loaded = SentenceTransformer(settings.path, device=device, local_files_only=Path(settings.path).is_dir())
-        except (OSError, ValueError) as error:
-            msg = f"no embedding model at {settings.path!r} (setting embedder.path): {error}"
-            raise BackendRejectedError(msg) from error
+        loaded = sentence_models.load(
+            "SentenceTransformer", settings.path, settings.device, settings.threads, "embedder.path"
+        )
         found = loaded.get_embedding_dimension()
         if found != settings.dimensions:
             msg = f"{settings.model} makes vectors of length {found}; set embedder.dimensions to it"
@@ -66,9 +53,7 @@ class SentenceTransformersEmbedder:
         return loaded
 
     def _encode(self, texts: list[str]) -> FloatArray:
-        import torch  # noqa: PLC0415 - loaded by now
-
-        try:
+        with sentence_models.translated(self.model):
             vectors = self._loaded.encode(
                 texts,
                 batch_size=self._settings.batch_size,
@@ -76,10 +61,4 @@ class SentenceTransformersEmbedder:
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-        except torch.OutOfMemoryError as error:
-            msg = f"{self.model} has no memory left on its device"
-            raise BackendUnavailableError(msg) from error
-        except (TypeError, ValueError) as error:
-            msg = f"{self.model} cannot read the text: {error}"
-            raise BackendRejectedError(msg) from error
         return np.asarray(vectors, dtype=np.float32)

@@ -1,13 +1,12 @@
-"""Holds chunks with their vectors and finds the nearest."""
+"""Holds chunks with their vectors and words, and finds those nearest to a question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-
 from backends.errors import BackendRejectedError
-from schemas.values import FloatArray, Passage
+from backends.filters import Filter
+from schemas.values import FloatArray
 
 # Longest values of the collection's fields, in bytes of UTF-8; Milvus allows a field 65,535.
 MAX_CHUNK_ID_BYTES = 128
@@ -16,18 +15,6 @@ MAX_TENANT_BYTES = 256
 MAX_TITLE_BYTES = 4_096
 MAX_SOURCE_BYTES = 4_096
 MAX_TEXT_BYTES = 65_535
-
-
-class VectorStoreSettings(BaseModel):
-    """Where Milvus is and how the collection is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    uri: str = Field("", description="Address of Milvus; empty takes the local stack's.")
-    token: SecretStr | None = Field(None, description="user:password or API key, where Milvus asks for one.")
-    collection: str = Field("ragline", description="Collection that holds the chunks.")
-    index_type: str = Field("HNSW", description="Milvus index type: HNSW, IVF_FLAT, FLAT or AUTOINDEX.")
-    timeout_ms: int = Field(10_000, gt=0, description="Longest wait for one call.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +33,25 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One nearest-neighbour search within one tenant. ``vector`` has shape (d,) and unit length."""
+    """One search within one tenant, for at most ``limit`` chunks.
 
-    vector: FloatArray
+    ``query`` is a vector of shape (d,) and unit length, or text: a vector finds the chunks whose vectors have the
+    greatest cosine similarity, text those that share its rarest words (BM25 of the stems in title and text). Only
+    chunks for which ``filter`` holds are looked at.
+    """
+
+    query: FloatArray | str
     tenant: str
-    top_k: int
-    min_score: float
+    limit: int
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found; ``score`` is the cosine similarity (-1 to 1), or the BM25 score (above 0)."""
+
+    chunk: StoredChunk
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,27 @@ class VectorStore(Protocol):
         """Create the collection if it is missing; several callers may do so at once.
 
         Raises:
-            BackendRejectedError: it exists with another vector length.
+            BackendRejectedError: it exists with another vector length, or cannot be searched by words.
         """
         ...
 
-    async def search(self, searches: Sequence[Search]) -> list[list[Passage]]:
-        """Run many searches at once; one list per search, best first, scores are cosine similarities."""
+    async def verify(self, dimensions: int) -> None:
+        """See that the collection, if it is there, is one that ``prepare`` would take; changes nothing.
+
+        Raises:
+            BackendRejectedError: it is not.
+        """
+        ...
+
+    async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
+        """Run many searches at once; one list per search, best first, equal scores by chunk ID."""
+        ...
+
+    async def select(self, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
+        """At most ``limit`` of the tenant's chunks for which the condition holds, by document ID and ordinal.
+
+        Which ones where there are more is not said.
+        """
         ...
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:

@@ -3,7 +3,8 @@
 from backends.embedder import EmbedderSettings
 from backends.milvus import MilvusVectorStore
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
-from backends.vector_store import StoredChunk, VectorStoreSettings
+from backends.vector_store import StoredChunk
+from backends.vector_store_settings import VectorStoreSettings
 from bench.ttft_options import TENANT
 from infra.local.models import embedder_path
 

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from backends.live_view import LiveViewSettings
-from backends.vector_store import VectorStoreSettings
+from backends.vector_store_settings import VectorStoreSettings
 
 _COLLECTION = "faults"
 

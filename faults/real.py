@@ -60,7 +60,9 @@ def _retrieval(systems: Addresses, _names: Namespace, _traps: Traps) -> AnyStage
     from workers.retrieval import RetrievalStage  # noqa: PLC0415
 
     store = systems.vector_store
-    return RetrievalStage(RetrievalSettings(), MilvusVectorStore(store), store.collection)
+    return RetrievalStage(
+        RetrievalSettings(), MilvusVectorStore(store), store.collection, HashedEmbedder().dimensions, {}
+    )
 
 
 def _prompt(systems: Addresses, _names: Namespace, _traps: Traps) -> AnyStage:

@@ -13,6 +13,7 @@ import typer
 
 from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
+from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
@@ -32,6 +33,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(collections_app, name="collections")
 
 T = TypeVar("T")
 
@@ -143,6 +145,11 @@ def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="The question.")],
     top_k: Annotated[int | None, typer.Option(help="Passages to retrieve.")] = None,
+    mode: Annotated[str | None, typer.Option(help="Search by vectors (dense), words (sparse) or both (hybrid).")] = None,
+    rerank: Annotated[str | None, typer.Option(help="none, late_interaction or cross_encoder.")] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Which chunks count, as in: source starts_with 'docs/'.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to answer.")] = None,
@@ -155,6 +162,9 @@ def ask(
 
     options: dict[str, Any] = {
         "top_k": top_k,
+        "mode": mode,
+        "rerank": rerank,
+        "filter": filter_,
         "max_tokens": max_tokens,
         "temperature": temperature,
         "model": model,

@@ -15,7 +15,8 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
-from backends.vector_store import VectorStoreSettings
+from backends.reranker import CrossEncoderSettings
+from backends.vector_store_settings import VectorStoreSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
 from topics.names import Namespace
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     milvus: VectorStoreSettings = VectorStoreSettings()
     redis: LiveViewSettings = LiveViewSettings()
     embedder: EmbedderSettings = EmbedderSettings()
+    cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     engine: EngineSettings = EngineSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -121,6 +123,16 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         if self.query.default_tenant not in self.query.tenants:
             msg = "query.default_tenant must be one of query.tenants"
+            raise ValueError(msg)
+        defaults = {"query": self.query.rerank} | {
+            f"query.tenants.{name}": tenant.rerank for name, tenant in self.query.tenants.items()
+        }
+        for name, rerank in defaults.items():
+            if rerank not in {None, "none", *self.retrieval.rerankers}:
+                msg = f"{name}.rerank is {rerank}, which retrieval.rerankers does not name"
+                raise ValueError(msg)
+        if "cross_encoder" in self.retrieval.rerankers and not self.cross_encoder.path:
+            msg = "retrieval.rerankers names cross_encoder, but cross_encoder.path is not set"
             raise ValueError(msg)
         if self.chunking.overlap_tokens >= self.chunking.max_tokens:
             msg = "chunking.overlap_tokens must be less than chunking.max_tokens"

@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
 from backends.engine import create_engine
+from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
 from backends.milvus import MilvusVectorStore
 from backends.redis_live_view import RedisLiveView
+from backends.reranker import Reranker
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
@@ -65,7 +68,10 @@ def _embedding(settings: Settings) -> AnyStage:
 
 
 def _retrieval(settings: Settings) -> AnyStage:
-    return RetrievalStage(settings.retrieval, _store(settings), settings.milvus.collection)
+    rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
+    return RetrievalStage(
+        settings.retrieval, _store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
+    )
 
 
 def _prompt(settings: Settings) -> AnyStage:
@@ -108,6 +114,12 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
 
 def _embedder(settings: Settings) -> Embedder:
     return SentenceTransformersEmbedder(settings.embedder)
+
+
+_RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
+    "late_interaction": lambda settings: LateInteractionReranker(settings.embedder),
+    "cross_encoder": lambda settings: CrossEncoderReranker(settings.cross_encoder),
+}
 
 
 def _store(settings: Settings) -> VectorStore:

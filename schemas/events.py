@@ -66,6 +66,7 @@ class QueryAsked(Event):
 
     ``timeout_ms`` counts from the record's timestamp; ``deadline_at`` is absolute; the earlier one holds. ``history``
     is what was said before in the same conversation, oldest first; its system messages are further instructions.
+    ``mode`` to ``filter`` are as in ``RetrievalOptions``.
     """
 
     TYPE = "ragline.query.asked.v1"
@@ -86,6 +87,11 @@ class QueryAsked(Event):
     deadline_at: Moment | None = None
     history: Annotated[tuple[ChatMessage, ...] | None, Field(exclude_if=is_unset)] = None
     response_format: Annotated[ResponseFormat | None, Field(exclude_if=is_unset)] = None
+    mode: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    rerank: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    diversity: Annotated[float | None, Field(exclude_if=is_unset)] = None
+    neighbours: Annotated[Integer | None, Field(exclude_if=is_unset)] = None
+    filter: Annotated[str | None, Field(exclude_if=is_unset)] = None
 
 
 class QueryAccepted(Event):

@@ -129,6 +129,11 @@ def is_empty(value: tuple[object, ...]) -> bool:
     return not value
 
 
+def is_default_retrieval(options: Value) -> bool:
+    """The same for how passages are found."""
+    return options == RetrievalOptions()
+
+
 class Sampling(Value):
     """How the engine samples. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable.
 
@@ -143,6 +148,25 @@ class Sampling(Value):
     response_format: Annotated[ResponseFormat | None, Field(exclude_if=is_unset)] = None
 
 
+RetrievalMode = Literal["dense", "sparse", "hybrid"]
+Reranking = Literal["none", "late_interaction", "cross_encoder"]
+MAX_NEIGHBOURS = 3
+
+
+class RetrievalOptions(Value):
+    """How passages are found: by vectors (``dense``), by words (``sparse``) or by both (``hybrid``).
+
+    ``rerank`` says what reads the best again to order them, ``diversity`` (0 to 1) how much passages that resemble
+    better ones lose, ``neighbours`` how many chunks before and after each come with it, ``filter`` which chunks count.
+    """
+
+    mode: RetrievalMode = "dense"
+    rerank: Reranking = "none"
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
+    filter: str = ""
+
+
 class QueryOptions(Value):
     """What a query decides once, for all later stages."""
 
@@ -151,10 +175,11 @@ class QueryOptions(Value):
     min_score: Annotated[float, Field(ge=-1, le=1)]
     template: str
     sampling: Sampling
+    retrieval: Annotated[RetrievalOptions, Field(exclude_if=is_default_retrieval)] = RetrievalOptions()
 
 
 class Passage(Value):
-    """A retrieved chunk with its score (cosine similarity, -1 to 1)."""
+    """A retrieved chunk. ``score`` is its cosine similarity to the question (-1 to 1), however it was found."""
 
     chunk_id: str
     document_id: str

@@ -1,6 +1,7 @@
-"""Calls a backend with many items so that a bad one fails alone."""
+"""Calls a backend so that what it cannot do fails alone, as an error of the stage."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
@@ -32,3 +33,14 @@ async def call_isolated(
         *await call_isolated(items[:middle], call, code),
         *await call_isolated(items[middle:], call, code),
     ]
+
+
+@contextmanager
+def as_stage_errors(code: str) -> Iterator[None]:
+    """Raise what a backend raises as the stage's error: unavailable, or poison under ``code``."""
+    try:
+        yield
+    except BackendUnavailableError as error:
+        raise UnavailableError(f"{code}_unavailable", str(error)) from error
+    except BackendRejectedError as error:
+        raise PoisonError(f"{code}_rejected", str(error)) from error

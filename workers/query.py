@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from backends.filter_parser import FilterError, parse_filter
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAccepted, QueryAsked, RequestExpired
 from schemas.headers import Headers
-from schemas.values import ChatMessage, QueryOptions, Sampling
+from schemas.values import ChatMessage, QueryOptions, RetrievalOptions, Sampling
 from topics.specs import QUERIES, TopicSpec
 from workers.conversation import latest
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
@@ -111,6 +112,7 @@ class QueryStage:
                 top_k=_first(asked.top_k, tenant.top_k, settings.top_k),
                 min_score=_first(asked.min_score, tenant.min_score, settings.min_score),
                 template=template,
+                retrieval=self._retrieval(asked, tenant),
                 sampling=Sampling(
                     max_tokens=_first(asked.max_tokens, tenant.max_tokens, settings.max_tokens),
                     temperature=_first(asked.temperature, tenant.temperature, settings.temperature),
@@ -125,6 +127,21 @@ class QueryStage:
             requirement = problem["msg"].removeprefix("Input should be ")
             message = f"{problem['loc'][-1]} must be {requirement}, not {_short(problem['input'])}."
             raise RejectedError("invalid_option", message) from error
+
+    def _retrieval(self, asked: QueryAsked, tenant: TenantSettings) -> RetrievalOptions:
+        settings = self._settings
+        if asked.filter:
+            try:
+                parse_filter(asked.filter)
+            except FilterError as error:
+                raise RejectedError("invalid_filter", str(error)) from error
+        return RetrievalOptions(
+            mode=_first(asked.mode, tenant.mode, settings.mode),
+            rerank=_first(asked.rerank, tenant.rerank, settings.rerank),
+            diversity=_first(asked.diversity, tenant.diversity, settings.diversity),
+            neighbours=_first(asked.neighbours, tenant.neighbours, settings.neighbours),
+            filter=_first(asked.filter, ""),
+        )
 
     def _deadline(self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, headers: Headers) -> datetime:
         """The earliest of what the question, the header and the settings say; after a redrive what that one says."""

@@ -1,6 +1,10 @@
 """Settings of the stages, one model each."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.values import MAX_NEIGHBOURS, Reranking, RetrievalMode
 
 
 class StageSettings(BaseModel):
@@ -15,6 +19,12 @@ class TenantSettings(StageSettings):
     model: str | None = Field(None, description="Model.")
     top_k: int | None = Field(None, gt=0, le=100, description="Passages to retrieve.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Lowest cosine similarity of a passage.")
+    mode: RetrievalMode | None = Field(None, description="Search by vectors (dense), words (sparse) or both (hybrid).")
+    rerank: Reranking | None = Field(None, description="What orders the best passages again.")
+    diversity: float | None = Field(None, ge=0, le=1, description="How much passages that resemble better ones lose.")
+    neighbours: int | None = Field(
+        None, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
+    )
     template: str | None = Field(None, description="Prompt template.")
     max_tokens: int | None = Field(None, gt=0, description="Longest answer, in tokens.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -37,7 +47,17 @@ class QuerySettings(StageSettings):
     )
     default_tenant: str = Field("default", description="Tenant of a question or document that names none.")
     top_k: int = Field(5, gt=0, le=100, description="Passages to retrieve.")
-    min_score: float = Field(0.2, ge=-1, le=1, description="Lowest cosine similarity of a passage.")
+    min_score: float = Field(
+        0.2, ge=-1, le=1, description="Lowest cosine similarity of a passage, however it was found."
+    )
+    mode: RetrievalMode = Field("hybrid", description="Search by vectors (dense), words (sparse) or both (hybrid).")
+    rerank: Reranking = Field(
+        "none", description="What orders the best passages again: none, late_interaction or cross_encoder."
+    )
+    diversity: float = Field(0.0, ge=0, le=1, description="How much passages that resemble better ones lose.")
+    neighbours: int = Field(
+        0, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
+    )
     template: str = Field("default", description="Prompt template.")
     max_tokens: int = Field(160, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -52,10 +72,29 @@ class EmbeddingSettings(StageSettings):
 
 
 class RetrievalSettings(StageSettings):
-    """Batches of searches."""
+    """Batches of searches, and how two ways of searching become one ranking."""
 
     max_batch: int = Field(32, gt=0, description="Searches per batch.")
     linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
+    candidates: int = Field(100, gt=0, le=1_000, description="Passages of each search that a ranking is made from.")
+    fusion: Literal["weighted", "rrf"] = Field(
+        "weighted", description="Hybrid search: weighted sum of scores between 0 and 1, or reciprocal ranks."
+    )
+    dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of vectors in hybrid search; words have the rest.")
+    rerankers: tuple[Literal["late_interaction", "cross_encoder"], ...] = Field(
+        (), description="Rerankers to load; a question may ask for no other."
+    )
+    rerank_candidates: int = Field(30, gt=0, le=200, description="Best passages that a reranker reads.")
+    late_interaction_weight: float = Field(
+        0.4, ge=0, le=1, description="Weight of late interaction in the order of what it read; the search has the rest."
+    )
+    cross_encoder_weight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Weight of the cross-encoder in the order of what it read; the search has the rest.",
+    )
+    rrf_k: int = Field(60, gt=0, description="How little the first ranks differ in reciprocal rank fusion.")
 
 
 class PromptSettings(StageSettings):

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, field_validator
 
+from backends.filter_parser import MAX_FILTER_CHARS
 from bridge.messages import MAX_STOPS, Name, Question, Stop
 from bridge.openai.content import MAX_MESSAGES, JsonSchema, Lenient, Message, Whole, example, response_format, split
 from bridge.openai.errors import OpenAIError
-from schemas.values import MAX_INTEGER, Lane
+from schemas.values import MAX_INTEGER, MAX_NEIGHBOURS, Lane, Reranking, RetrievalMode
 
 EXAMPLE_MODEL = "SmolLM2-135M-Instruct"
 
@@ -23,6 +24,11 @@ class RaglineOptions(Lenient):
 
     top_k: Annotated[Whole, Field(gt=0, le=100)] | None = None
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
+    mode: RetrievalMode | None = None
+    rerank: Reranking | None = None
+    diversity: Annotated[float, Field(ge=0, le=1)] | None = None
+    neighbours: Annotated[Whole, Field(ge=0, le=MAX_NEIGHBOURS)] | None = None
+    filter: Annotated[str, Field(max_length=MAX_FILTER_CHARS)] | None = None
     template: Name | None = None
     lane: Lane | None = None
     timeout_ms: Tokens | None = None

@@ -10,7 +10,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
-from backends.vector_store import VectorStoreSettings
+from backends.vector_store_settings import VectorStoreSettings
 from infra.local.report import LocalStackError
 from infra.settings import LocalSettings
 

@@ -105,7 +105,7 @@ async def test_the_event_loop_runs_on_meanwhile(model: Embedder) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"path": "/nowhere/at/all"}, "no embedding model at '/nowhere/at/all'"),
+        ({"path": "/nowhere/at/all"}, "no model at '/nowhere/at/all'"),
         ({"dimensions": 100}, "vectors of length 384; set embedder.dimensions"),
     ],
 )

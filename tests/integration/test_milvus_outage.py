@@ -11,7 +11,8 @@ import pytest
 
 from backends.errors import BackendError, BackendUnavailableError
 from backends.milvus import MilvusVectorStore
-from backends.vector_store import Replaced, Search, StoredChunk, VectorStoreSettings
+from backends.vector_store import Replaced, Search, StoredChunk
+from backends.vector_store_settings import VectorStoreSettings
 from infra.local.milvus import milvus_process
 from tests.fixtures.servers import HOST, free_port, running
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.servers
 T = TypeVar("T")
 DEADLINE_S = 60
 VECTOR = np.array([1, 0, 0, 0], dtype=np.float32)
-SEARCH = Search(VECTOR, "t", 10, -1)
+SEARCH = Search(VECTOR, "t", 10)
 
 
 class Server:
@@ -69,8 +70,8 @@ async def when_back(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def ids(store: MilvusVectorStore) -> list[str]:
-    [passages] = await store.search([SEARCH])
-    return [passage.chunk_id for passage in passages]
+    [hits] = await store.search([SEARCH])
+    return [hit.chunk.chunk_id for hit in hits]
 
 
 async def test_works_again_without_a_new_client(server: Server, store: MilvusVectorStore) -> None:

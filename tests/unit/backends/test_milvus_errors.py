@@ -6,7 +6,7 @@ from pymilvus import MilvusException
 from pymilvus.exceptions import ConnectError, ParamError
 
 from backends.errors import BackendError, BackendRejectedError, BackendUnavailableError
-from backends.milvus import _translated
+from backends.milvus_errors import translated
 
 
 class CallFailed(grpc.RpcError):
@@ -38,6 +38,6 @@ class CallFailed(grpc.RpcError):
 )
 def test_an_outage_is_told_from_a_refusal(error: Exception, expected: type[BackendError]) -> None:
     sentence = r"^Milvus at http://m (does not answer|refuses the request): ."
-    with pytest.raises(expected, match=sentence) as caught, _translated("http://m"):
+    with pytest.raises(expected, match=sentence) as caught, translated("http://m"):
         raise error
     assert caught.value.__cause__ is error

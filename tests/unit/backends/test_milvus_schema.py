@@ -2,55 +2,47 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backends import milvus_schema
 from backends.vector_store import StoredChunk
+from backends.vector_store_settings import Metric
 
 
 def chunk(text: str = "text") -> StoredChunk:
     return StoredChunk("c", "d", "t", "title", "source", 0, text, np.ones(4, dtype=np.float32))
 
 
-@given(st.text())
-def test_a_literal_ends_where_it_should(text: str) -> None:
-    literal = milvus_schema.literal(text)
-    assert literal[0] == literal[-1] == '"'
-    read, escaped = "", False
-    for letter in literal[1:-1]:
-        if escaped:
-            read += {"n": "\n", "r": "\r", "t": "\t"}.get(letter, letter)
-            escaped = False
-        elif letter == "\\":
-            escaped = True
-        else:
-            assert letter not in '"\n\r'
-            read += letter
-    assert not escaped
-    assert read == text
+def hit(name: str, distance: float) -> dict[str, object]:
+    entity = dict(zip(milvus_schema.CHUNK_FIELDS, (name, "d", "t", "", "", 0, "", [0.6, 0.8]), strict=True))
+    return {"distance": distance, "entity": entity}
 
 
-def test_filters_name_tenant_document_and_chunks() -> None:
-    assert milvus_schema.document_filter("t", 'a"b') == 'tenant == "t" and document_id == "a\\"b"'
-    assert milvus_schema.ids_filter(["a", "\\"]) == 'chunk_id in ["a", "\\\\"]'
+@pytest.mark.parametrize(
+    ("metric", "distances"),
+    [
+        ("COSINE", {"low": 0.1, "b": 0.5, "a": 0.5, "best": 1.0000001}),
+        ("IP", {"low": 0.1, "b": 0.5, "a": 0.5, "best": 1.0000001}),
+        ("L2", {"low": 1.8, "b": 1.0, "a": 1.0, "best": -0.0000001}),
+    ],
+)
+def test_hits_of_vectors_are_sorted_and_scored_by_cosine(metric: Metric, distances: dict[str, float]) -> None:
+    found = milvus_schema.similar([hit(name, distance) for name, distance in distances.items()], metric)
+    assert [hit.chunk.chunk_id for hit in found] == ["best", "a", "b", "low"]
+    assert [hit.score for hit in found] == pytest.approx([1, 0.5, 0.5, 0.1])
+    assert found[0].score <= 1
+    assert found[0].chunk.vector.dtype == np.float32
 
 
-@pytest.mark.parametrize(("index_type", "top_k", "ef"), [("HNSW", 5, 64), ("HNSW", 100, 200), ("FLAT", 5, None)])
-def test_hnsw_looks_at_more_than_it_gives(index_type: str, top_k: int, ef: int | None) -> None:
-    assert milvus_schema.search_params(index_type, top_k)["params"].get("ef") == ef
+def test_hits_of_words_share_at_least_one() -> None:
+    for sign in (1, -1):
+        found = milvus_schema.worded(
+            [hit("b", 2.5 * sign), hit("a", 2.5 * sign), hit("none", 0), hit("best", 30 * sign)]
+        )
+        assert [(hit.chunk.chunk_id, hit.score) for hit in found] == [("best", 30), ("a", 2.5), ("b", 2.5)]
 
 
-def test_passages_are_sorted_clipped_and_cut_at_the_minimum() -> None:
-    hits = [
-        {
-            "distance": distance,
-            "entity": dict(zip(milvus_schema.PASSAGE_FIELDS, (name, "d", "", "", 0, ""), strict=True)),
-        }
-        for name, distance in [("low", 0.1), ("b", 0.5), ("a", 0.5), ("best", 1.0000001)]
-    ]
-    found = milvus_schema.passages(hits, 0.2)
-    assert [(passage.chunk_id, passage.score) for passage in found] == [("best", 1.0), ("a", 0.5), ("b", 0.5)]
+def test_a_row_has_the_stems_of_title_and_text() -> None:
+    assert milvus_schema.row(chunk("Running mice."), "english")["stems_english"] == "titl run mice"
 
 
 def test_batches_stay_within_rows_and_bytes() -> None:
@@ -58,5 +50,5 @@ def test_batches_stay_within_rows_and_bytes() -> None:
     large = chunk("x" * 60_000)
     batches = list(milvus_schema.batches([large] * 300))
     assert sum(map(len, batches)) == 300
-    assert len(batches) == 3
+    assert len(batches) == 5
     assert list(milvus_schema.batches([])) == []

@@ -86,8 +86,8 @@ def indexed(outcome: Outcome) -> tuple[str, int, int, int]:
 
 
 async def texts_in(store: MemoryVectorStore) -> set[str]:
-    [passages] = await store.search([Search(VECTOR, "t", 100, -1)])
-    return {passage.text for passage in passages}
+    [hits] = await store.search([Search(VECTOR, "t", 100)])
+    return {hit.chunk.text for hit in hits}
 
 
 async def test_documents_become_searchable_and_say_what_changed(start: Start, store: Store) -> None:

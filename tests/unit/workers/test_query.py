@@ -65,6 +65,7 @@ async def test_a_plain_question_gets_every_default() -> None:
                 "min_score": SETTINGS.min_score,
                 "template": "default",
                 "sampling": {"max_tokens": SETTINGS.max_tokens, "temperature": 0.0},
+                "retrieval": {"mode": SETTINGS.mode},
             },
         }
     )
@@ -90,6 +91,11 @@ async def test_a_tenant_has_its_own_defaults_and_the_question_the_last_word() ->
             seed=0,
             stop=["\n"],
             lane="batch",
+            mode="sparse",
+            rerank="late_interaction",
+            diversity=0.5,
+            neighbours=2,
+            filter="ordinal == 1",
         )
     )
     assert own.lane == "batch"
@@ -99,6 +105,13 @@ async def test_a_tenant_has_its_own_defaults_and_the_question_the_last_word() ->
         "min_score": -1,
         "template": "default",
         "sampling": {"max_tokens": 7, "temperature": 0, "top_p": 0.5, "seed": 0, "stop": ("\n",)},
+        "retrieval": {
+            "mode": "sparse",
+            "rerank": "late_interaction",
+            "diversity": 0.5,
+            "neighbours": 2,
+            "filter": "ordinal == 1",
+        },
     }
 
 
@@ -167,6 +180,12 @@ async def test_a_deadline_that_has_passed_expires_the_request(fields: dict[str, 
         ({"max_tokens": -1}, "invalid_option", ["max_tokens"]),
         ({"temperature": 2.1}, "invalid_option", ["temperature"]),
         ({"top_p": 0}, "invalid_option", ["top_p"]),
+        ({"mode": "magic"}, "invalid_option", ["mode", "'hybrid'", "magic"]),
+        ({"rerank": "magic"}, "invalid_option", ["rerank", "'cross_encoder'"]),
+        ({"diversity": 1.1}, "invalid_option", ["diversity", "1.1"]),
+        ({"neighbours": 4}, "invalid_option", ["neighbours", "3", "4"]),
+        ({"filter": "colour == 'red'"}, "invalid_filter", ["'colour'", "source"]),
+        ({"filter": "title == "}, "invalid_filter", ["character 9"]),
         ({"seed": -1}, "invalid_option", ["seed"]),
         ({"timeout_ms": 0}, "invalid_option", ["timeout_ms"]),
         ({"stop": [""]}, "invalid_option", ["stop"]),

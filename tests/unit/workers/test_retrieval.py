@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 
-from backends.errors import BackendRejectedError
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.memory_reranker import SharedWordsReranker
 from backends.memory_vector_store import MemoryVectorStore
-from backends.vector_store import Search, StoredChunk
+from backends.reranker import Reranker
+from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
-from schemas.values import Embedding, FloatArray, Passage, QueryOptions, Sampling
+from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
 from workers.retrieval import RetrievalStage
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,16 +26,29 @@ NORTH_EAST = np.array([1, 1], dtype=np.float32) / np.float32(2**0.5)
 
 
 def deliver(
-    embedding: Embedding | FloatArray = EAST, *, tenant: str = "t", top_k: int = 5, min_score: float = 0.5
+    embedding: Embedding | FloatArray = EAST,
+    *,
+    question: str = "Where?",
+    tenant: str = "t",
+    top_k: int = 5,
+    min_score: float = 0.5,
+    **retrieval: Any,
 ) -> Delivery[QueryEmbedded]:
     query = QueryAccepted(
         request_id="r1",
         tenant=tenant,
-        question="Where?",
+        question=question,
         lane="interactive",
         asked_at=NOW,
         deadline_at=None,
-        options=QueryOptions(model="m", top_k=top_k, min_score=min_score, template="default", sampling=Sampling()),
+        options=QueryOptions(
+            model="m",
+            top_k=top_k,
+            min_score=min_score,
+            template="default",
+            sampling=Sampling(),
+            retrieval=RetrievalOptions(**retrieval),
+        ),
     )
     packed = embedding if isinstance(embedding, Embedding) else Embedding.pack("e", embedding)
     event = QueryEmbedded(query=query, embedding=packed)
@@ -50,8 +66,9 @@ async def store() -> MemoryVectorStore:
     return store
 
 
-def make_stage(store: MemoryVectorStore) -> RetrievalStage:
-    return RetrievalStage(RetrievalSettings(), store, "kept")
+def make_stage(store: MemoryVectorStore, reranker: Reranker | None = None, **settings: Any) -> RetrievalStage:
+    rerankers = {"late_interaction": reranker} if reranker else {}
+    return RetrievalStage(RetrievalSettings(**settings), store, "kept", 2, rerankers)
 
 
 def found(outcome: Outcome) -> list[str]:
@@ -62,11 +79,140 @@ def found(outcome: Outcome) -> list[str]:
     return [passage.chunk_id for passage in event.passages]
 
 
+def scores(outcome: Outcome) -> dict[str, float]:
+    assert isinstance(outcome, Produce)
+    [event] = outcome.events
+    assert isinstance(event, PassagesRetrieved)
+    return {passage.chunk_id: passage.score for passage in event.passages}
+
+
 async def test_each_question_gets_its_passages_by_its_own_options(store: MemoryVectorStore) -> None:
     outcomes = await make_stage(store).handle(
         [deliver(), deliver(NORTH, top_k=1), deliver(tenant="nobody"), deliver(NORTH, min_score=0.9)]
     )
     assert [found(outcome) for outcome in outcomes] == [["east", "between"], ["north"], [], ["north"]]
+
+
+async def test_words_find_what_vectors_do_not(store: MemoryVectorStore) -> None:
+    outcomes = await make_stage(store).handle(
+        [
+            deliver(question="north", min_score=-1, mode="sparse"),
+            deliver(question="north", min_score=-1, mode="hybrid"),
+            deliver(question="north", min_score=-1, top_k=1, mode="hybrid"),
+            deliver(question="nowhere", min_score=-1, mode="sparse"),
+            deliver(question="nowhere", mode="hybrid"),
+        ]
+    )
+    assert [found(outcome) for outcome in outcomes] == [
+        ["north"],
+        ["east", "between", "north"],
+        ["east"],
+        [],
+        ["east", "between"],
+    ]
+
+
+async def test_however_it_was_found_a_passage_has_its_cosine_similarity(store: MemoryVectorStore) -> None:
+    [sparse, hybrid, cut] = await make_stage(store).handle(
+        [
+            deliver(question="between", min_score=-1, mode="sparse"),
+            deliver(question="between", min_score=-1, mode="hybrid"),
+            deliver(question="north", min_score=0.5, mode="sparse"),
+        ]
+    )
+    assert scores(sparse) == pytest.approx({"between": 0.5**0.5})
+    assert scores(hybrid) == pytest.approx({"between": 0.5**0.5, "east": 1, "north": 0})
+    assert found(cut) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"fusion": "rrf"}, ["north", "east", "between"]),
+        ({"dense_weight": 0.9}, ["east", "between", "north"]),
+        ({"dense_weight": 0.1}, ["north", "east", "between"]),
+    ],
+)
+async def test_the_settings_say_how_two_rankings_become_one(
+    store: MemoryVectorStore, settings: dict[str, Any], expected: list[str]
+) -> None:
+    [outcome] = await make_stage(store, **settings).handle([deliver(question="north", min_score=-1, mode="hybrid")])
+    assert found(outcome) == expected
+
+
+async def test_a_filter_says_which_chunks_count(store: MemoryVectorStore) -> None:
+    outcomes = await make_stage(store).handle(
+        [
+            deliver(min_score=-1, filter="ordinal >= 1"),
+            deliver(min_score=-1, filter="document_id != 'd'"),
+            deliver(min_score=-1, filter="colour == 'red'"),
+            deliver(question="north east", min_score=-1, mode="hybrid", filter="not ordinal == 1"),
+        ]
+    )
+    assert [found(outcome) for outcome in outcomes if isinstance(outcome, Produce)] == [
+        ["between", "north"],
+        [],
+        ["east", "between"],
+    ]
+    assert isinstance(outcomes[2], RejectedError)
+    assert outcomes[2].code == "invalid_filter"
+    assert "colour" in str(outcomes[2])
+
+
+async def test_a_reranker_orders_the_best_again(store: MemoryVectorStore) -> None:
+    stage = make_stage(store, SharedWordsReranker(), late_interaction_weight=1, rerank_candidates=2)
+    by_words = deliver(question="north between", min_score=-1, rerank="late_interaction")
+    plain = deliver(question="north between", min_score=-1)
+    await stage.start()
+    again, before = await stage.handle([by_words, plain])
+    assert found(before) == ["east", "between", "north"]
+    assert found(again) == ["between", "east", "north"]
+    await stage.stop()
+
+
+async def test_a_reranker_that_is_not_loaded_is_refused_in_one_sentence(store: MemoryVectorStore) -> None:
+    refused, served = await make_stage(store, SharedWordsReranker()).handle(
+        [deliver(rerank="cross_encoder"), deliver()]
+    )
+    assert isinstance(refused, RejectedError)
+    assert str(refused) == "rerank must be of none, late_interaction, not 'cross_encoder'."
+    assert found(served) == ["east", "between"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(BackendUnavailableError("away"), UnavailableError), (BackendRejectedError("no"), PoisonError)],
+)
+async def test_a_reranker_that_fails_fails_its_question_alone(
+    store: MemoryVectorStore, error: Exception, expected: type[StageError]
+) -> None:
+    class Failing(SharedWordsReranker):
+        async def score(self, question: str, passages: Sequence[str]) -> list[float]:  # noqa: ARG002 - as every reranker
+            raise error
+
+    failed, served = await make_stage(store, Failing()).handle([deliver(rerank="late_interaction"), deliver()])
+    assert type(failed) is expected
+    assert found(served) == ["east", "between"]
+
+
+async def test_diversity_prefers_what_is_not_said_yet(store: MemoryVectorStore) -> None:
+    near = np.array([0.999, 0.0447], dtype=np.float32)
+    await store.replace("t", "e", [StoredChunk("twin", "e", "t", "", "", 0, "twin", near / np.linalg.norm(near))])
+    plain, diverse = await make_stage(store).handle([deliver(top_k=2), deliver(top_k=2, diversity=0.8)])
+    assert found(plain) == ["east", "twin"]
+    assert found(diverse) == ["east", "between"]
+
+
+async def test_neighbours_come_with_what_was_found_in_reading_order() -> None:
+    store = MemoryVectorStore()
+    chunks = [StoredChunk(f"c{n}", "d", "t", "", "", n, "", EAST if n in {1, 4} else NORTH) for n in range(7)]
+    await store.replace("t", "d", chunks)
+    await store.replace("u", "d", [StoredChunk("other", "d", "u", "", "", 2, "", NORTH)])
+    none, one, two = await make_stage(store).handle([deliver(), deliver(neighbours=1), deliver(neighbours=2)])
+    assert found(none) == ["c1", "c4"]
+    assert found(one) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+    assert found(two) == ["c0", "c1", "c2", "c3", "c4", "c5", "c6"]
+    assert found((await make_stage(store).handle([deliver(tenant="nobody", neighbours=1)]))[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -80,8 +226,10 @@ async def test_each_question_gets_its_passages_by_its_own_options(store: MemoryV
         Embedding.pack("e", np.array([np.inf, 0], dtype=np.float32)),
     ],
 )
-async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedding) -> None:
-    first, second, third = await make_stage(store).handle([deliver(), deliver(bad), deliver(NORTH)])
+@pytest.mark.parametrize("mode", ["dense", "sparse", "hybrid"])
+async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedding, mode: str) -> None:
+    deliveries = [deliver(), deliver(bad, question="north", mode=mode), deliver(NORTH)]
+    first, second, third = await make_stage(store).handle(deliveries)
     assert found(first) == ["east", "between"]
     assert isinstance(second, PoisonError)
     assert found(third) == ["north", "between"]
@@ -89,7 +237,7 @@ async def test_a_bad_embedding_fails_alone(store: MemoryVectorStore, bad: Embedd
 
 async def test_a_search_that_the_store_refuses_fails_alone() -> None:
     class Picky(MemoryVectorStore):
-        async def search(self, searches: Sequence[Search]) -> list[list[Passage]]:
+        async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
             if any(search.tenant == "refused" for search in searches):
                 msg = "this tenant is refused"
                 raise BackendRejectedError(msg)
@@ -107,6 +255,13 @@ async def test_questions_wait_for_a_store_that_is_away(store: MemoryVectorStore)
     assert [type(outcome) for outcome in outcomes] == [UnavailableError, UnavailableError]
     store.away = False
     assert found((await stage.handle([deliver()]))[0]) == ["east", "between"]
+
+
+async def test_a_collection_of_another_model_is_refused_at_start() -> None:
+    store = MemoryVectorStore()
+    await store.prepare(3)
+    with pytest.raises(BackendRejectedError, match="vectors of length 3, not 2; use another one"):
+        await make_stage(store).start()
 
 
 async def test_a_missing_collection_holds_nothing() -> None:

@@ -1,0 +1,87 @@
+"""The commands ``ragline collections …``."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from backends.errors import BackendError
+from ragline.settings import Settings
+from ragline.terminal import OUT, fail
+
+app = typer.Typer(help="The collections of chunks in Milvus.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+Name = Annotated[str | None, typer.Argument(help="Collection or alias; the one of the settings if not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON.")]
+
+# Commands import Milvus' client when they run: no other command should wait for it.
+# ruff: noqa: PLC0415
+
+
+@app.command("list")
+def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show all collections; * marks the one that questions are answered from."""
+    from backends import milvus_collections
+
+    found = _one_sentence(lambda: milvus_collections.list_collections(_settings(context).milvus))
+    for collection in found:
+        if as_json:
+            OUT.print(collection.model_dump_json(), markup=False)
+            continue
+        mark = "*" if collection.is_live else " "
+        aliases = f"  ({', '.join(collection.aliases)})" if collection.aliases else ""
+        OUT.print(f"{mark} {collection.name}{aliases}  {collection.chunks} chunks", markup=False)
+    if not found and not as_json:
+        OUT.print("no collections", markup=False)
+
+
+@app.command()
+def describe(context: typer.Context, name: Name = None, as_json: AsJson = False) -> None:
+    """Show how a collection is kept: vectors, words, indexes, partitions."""
+    from backends import milvus_collections
+
+    milvus = _settings(context).milvus
+    found = _one_sentence(lambda: milvus_collections.describe(milvus, name or milvus.collection))
+    if as_json:
+        OUT.print(found.model_dump_json(), markup=False)
+        return
+    aliases = f" ({', '.join(found.aliases)})" if found.aliases else ""
+    OUT.print(f"{found.name}{aliases}", markup=False)
+    OUT.print(f"  vectors of length {found.dimensions}, words: {found.language or 'none'}", markup=False)
+    kept = f"{found.shards} shards, {found.partitions} partitions, consistency {found.consistency_level}"
+    OUT.print(f"  {kept}", markup=False)
+    for index in found.indexes:
+        params = "".join(f", {key} {value}" for key, value in index.params.items())
+        rows = f"{index.indexed_rows} of {index.rows} rows"
+        OUT.print(f"  index of {index.field}: {index.index_type}, {index.metric}{params}, {rows}", markup=False)
+
+
+@app.command()
+def stats(context: typer.Context, name: Name = None, as_json: AsJson = False) -> None:
+    """Show what is in a collection: chunks, also by tenant of the settings."""
+    from backends import milvus_collections
+
+    settings = _settings(context)
+    milvus, tenants = settings.milvus, sorted(settings.query.tenants)
+    found = _one_sentence(lambda: milvus_collections.stats(milvus, name or milvus.collection, tenants))
+    if as_json:
+        OUT.print(found.model_dump_json(), markup=False)
+        return
+    OUT.print(f"{found.name}: {found.chunks} chunks, {found.load_state}", markup=False)
+    for tenant, chunks in found.tenants.items():
+        OUT.print(f"  {tenant}: {chunks}", markup=False)
+
+
+def _settings(context: typer.Context) -> Settings:
+    settings: Settings = context.obj.settings
+    return settings.with_local_addresses()
+
+
+def _one_sentence(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except BackendError as error:
+        fail(str(error))
+        raise typer.Exit(1) from None
