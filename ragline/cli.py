@@ -189,23 +189,26 @@ def cancel(
 @app.command()
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, JSONL, BEIR folders, or - for stdin.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, patterns (quoted), JSONL, BEIR folders, or - for stdin.")
+    ],
     prefix: Annotated[str | None, typer.Option(help="Put before the document IDs.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant the documents belong to.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds without progress.")] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Make documents searchable; ends when they are."""
+    """Make documents searchable; ends when they are, with status 1 if any is not."""
     from ragline.corpus import read_all
     from ragline.ingest import ingest as submit
-    from ragline.terminal import IngestProgress, print_summary
+    from ragline.terminal import IngestProgress, error_as_json, print_summary
 
     settings = _settings(context).with_local_addresses()
-    with _one_sentence():
+    with _one_sentence(), error_as_json(as_json):
         # Here, for inside the event loop Ctrl-C would not end the wait for standard input.
         documents = read_all(paths, prefix)
 
     async def run() -> bool:
-        with IngestProgress() as progress:
+        with IngestProgress() as progress, error_as_json(as_json):
             summary = await submit(
                 settings.kafka,
                 settings.names,
@@ -213,8 +216,9 @@ def ingest(
                 tenant=tenant,
                 report=progress,
                 timeout_s=timeout_s,
+                conversion=settings.bridge.conversion,
             )
-        print_summary(summary)
+        print_summary(summary, as_json=as_json)
         return summary.ok
 
     raise typer.Exit(0 if _run(run()) else 1)

@@ -1,16 +1,22 @@
 """What people see of a command: consoles, the error sentence, progress that suits a terminal and a log file."""
 
+import contextlib
+import dataclasses
 import getpass
 import os
 import socket
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ragline.corpus import CorpusError
+from ragline.ingest import IngestError
 from ragline.ledger import IngestSummary
 
 OUT = Console(highlight=False, soft_wrap=True)
@@ -74,8 +80,14 @@ class IngestProgress:
             ERR.print(f"ingest: {ended} of {total} documents searchable")
 
 
-def print_summary(summary: IngestSummary) -> None:
-    """Say what has become of the documents: counts, and a line for each that is not searchable."""
+def print_summary(summary: IngestSummary, *, as_json: bool = False) -> None:
+    """Say what has become of the documents: counts, and a line for each that is not searchable; or all of it as one
+    JSON object, for programs.
+    """
+    if as_json:
+        document = {"ok": summary.ok, "pending": summary.pending} | dataclasses.asdict(summary)
+        OUT.print(orjson.dumps(document).decode(), markup=False, soft_wrap=True)
+        return
     for item in summary.skipped:
         style = "red" if item.is_failure else "dim"
         ERR.print(f"[{style}]skipped {escape(item.name)}: {escape(item.reason)}[/]")
@@ -85,3 +97,14 @@ def print_summary(summary: IngestSummary) -> None:
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     chunks = f"{summary.chunks_added} chunks added, {summary.chunks_removed} removed"
     OUT.print(f"{listed}, {len(summary.skipped)} skipped ({chunks})")
+
+
+@contextlib.contextmanager
+def error_as_json(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - it is the command's own flag
+    """Where it is wanted, also print the error that ends an ingest as the JSON object that its summary would be."""
+    try:
+        yield
+    except (IngestError, CorpusError) as error:
+        if wanted:
+            OUT.print(orjson.dumps({"ok": False, "error": str(error)}).decode(), markup=False)
+        raise
