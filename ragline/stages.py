@@ -78,7 +78,8 @@ def _generation(settings: Settings) -> AnyStage:
 
 
 def _chunking(settings: Settings) -> AnyStage:
-    return ChunkingStage(settings.chunking, Path(settings.embedder.path), settings.query.default_tenant)
+    embedder = settings.embedder
+    return ChunkingStage(settings.chunking, Path(embedder.path), embedder.model, settings.query.default_tenant)
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:

@@ -12,7 +12,7 @@ from workers.isolation import call_isolated
 from workers.runtime.stage import Delivery, Outcome, Produce, StageError
 from workers.settings import ChunkEmbeddingSettings
 
-# A title helps to find the chunk, but must not push its text out of what the model reads.
+# Of a chunk that has no context of its own: the title must not push the text out of what the model reads.
 MAX_TITLE_CHARS = 120
 
 
@@ -57,7 +57,11 @@ class ChunkEmbeddingStage:
 
 def _texts(event: DocumentChunked) -> list[str]:
     title = event.title[:MAX_TITLE_CHARS].strip()
-    return [f"{title}\n\n{chunk.text}" if title else chunk.text for chunk in event.chunks]
+    return [_with_context(title if chunk.context is None else chunk.context, chunk.text) for chunk in event.chunks]
+
+
+def _with_context(context: str, text: str) -> str:
+    return f"{context}\n\n{text}" if context else text
 
 
 def _outcome(event: DocumentChunked, results: Iterable[Embedding | StageError]) -> Outcome:

@@ -75,6 +75,20 @@ async def test_a_title_stays_short_and_may_be_missing() -> None:
     assert embedder.calls == [["one", "t" * MAX_TITLE_CHARS + "\n\ntwo", "three"]]
 
 
+async def test_a_chunk_with_a_context_is_embedded_with_it() -> None:
+    embedder = Recorder()
+    delivery = deliver("one", "two", "three", title="Title")
+    chunks = [
+        chunk.model_copy(update={"context": context})
+        for chunk, context in zip(delivery.event.chunks, ["Title > Part", "", None], strict=True)
+    ]
+    [outcome] = await make_stage(embedder).handle(
+        [delivery._replace(event=delivery.event.model_copy(update={"chunks": tuple(chunks)}))]
+    )
+    assert embedder.calls == [["Title > Part\n\none", "two", "Title\n\nthree"]]
+    assert [chunk.text for chunk in embedded(outcome).chunks] == ["one", "two", "three"]
+
+
 async def test_many_chunks_are_embedded_in_slices_across_documents() -> None:
     embedder = Recorder()
     outcomes = await make_stage(embedder, slice_chunks=2).handle(

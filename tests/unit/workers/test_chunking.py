@@ -25,10 +25,15 @@ async def stage(tmp_path: Path) -> AsyncIterator[ChunkingStage]:
     words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.save(str(tmp_path / "tokenizer.json"))
-    stage = ChunkingStage(ChunkingSettings(max_tokens=5, overlap_tokens=0, max_document_chars=100), tmp_path, "default")
+    stage = make_stage(tmp_path)
     await stage.start()
     yield stage
     await stage.stop()
+
+
+def make_stage(model: Path, name: str = "embedder", **settings: object) -> ChunkingStage:
+    chosen = {"max_tokens": 5, "overlap_tokens": 0, "max_document_chars": 100} | settings
+    return ChunkingStage(ChunkingSettings.model_validate(chosen), model, name, "default")
 
 
 def deliver(
@@ -124,3 +129,51 @@ async def test_markdown_goes_by_its_source(stage: ChunkingStage) -> None:
     markdown = chunked(await stage.handle(deliver(text, source="notes.MD")))
     assert [chunk.text for chunk in plain.chunks] == ["a b\n# f", "g h"]
     assert [chunk.text for chunk in markdown.chunks] == ["a b", "# f\n\ng h"]
+    assert [chunk.text for chunk in chunked(await stage.handle(deliver(text, source="notes.docx"))).chunks] == [
+        "a b",
+        "# f\n\ng h",
+    ]
+
+
+@pytest.mark.usefixtures("stage")
+async def test_the_strategy_is_a_setting(tmp_path: Path) -> None:
+    text = "a b\n# f\n\ng h"
+    for strategy, first in (("markdown", "a b"), ("text", "a b\n# f")):
+        chosen = make_stage(tmp_path, strategy=strategy)
+        await chosen.start()
+        for source in ("notes.txt", "notes.md"):
+            assert chunked(await chosen.handle(deliver(text, source=source))).chunks[0].text == first
+
+
+async def test_a_chunk_carries_title_and_headings_beside_its_text(stage: ChunkingStage) -> None:
+    text = "# One\n\na b c\n\n## Two\n\nd e f\n\n# Three\n\ng h i"
+    event = chunked(await stage.handle(deliver(text, title="The\ntitle", source="notes.md")))
+    assert [(chunk.text, chunk.context) for chunk in event.chunks] == [
+        ("# One\n\na b c", "The title"),
+        ("## Two\n\nd e f", "The title > One"),
+        ("# Three\n\ng h i", "The title"),
+    ]
+    again = chunked(await stage.handle(deliver(text.replace("One", "Other"), title="The\ntitle", source="notes.md")))
+    assert [old.chunk_id == new.chunk_id for old, new in zip(event.chunks, again.chunks, strict=True)] == [
+        False,
+        False,  # its vector is of the heading over it, too
+        True,
+    ]
+
+
+@pytest.mark.usefixtures("stage")
+async def test_context_keeps_to_its_tokens_and_may_be_none(tmp_path: Path) -> None:
+    short, none = make_stage(tmp_path, context_tokens=3), make_stage(tmp_path, context_tokens=0)
+    await short.start()
+    await none.start()
+    delivery = deliver("# One\n\n## Two\n\na b c d e", title="Title", source="notes.md")
+    assert chunked(await short.handle(delivery)).chunks[-1].context == "Title > Two"
+    assert chunked(await none.handle(delivery)).chunks[-1].context == ""
+
+
+async def test_another_embedding_model_gives_other_chunks(stage: ChunkingStage, tmp_path: Path) -> None:
+    other = make_stage(tmp_path, name="other")
+    await other.start()
+    [one, *_] = chunked(await stage.handle(deliver())).chunks
+    [two, *_] = chunked(await other.handle(deliver())).chunks
+    assert one.chunk_id != two.chunk_id
