@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.vector_store import Replaced, Search, StoredChunk, check
-from schemas.values import Passage
+from schemas.values import FloatArray, Passage
 
 
 class MemoryVectorStore:
@@ -57,6 +57,10 @@ class MemoryVectorStore:
         for chunk_id in surplus:
             del self._chunks[chunk_id]
         return Replaced(added=len(wanted.keys() - present), removed=len(surplus))
+
+    async def vectors(self, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        self._answer()
+        return {chunk_id: self._chunks[chunk_id].vector for chunk_id in chunk_ids if chunk_id in self._chunks}
 
     async def flush(self) -> None:
         self._answer()

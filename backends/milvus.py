@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import grpc  # type: ignore[import-untyped]  # ships no types
+import numpy as np
 from pymilvus import MilvusClient, MilvusException
 from pymilvus.exceptions import ConnectError, MilvusUnavailableException
 
 from backends import milvus_schema
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.vector_store import Replaced, Search, StoredChunk, VectorStoreSettings, check
-from schemas.values import Passage
+from schemas.values import FloatArray, Passage
 
 T = TypeVar("T")
 
@@ -83,6 +84,9 @@ class MilvusVectorStore:
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
+
+    async def vectors(self, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        return await self._run(lambda client: self._vectors(client, chunk_ids))
 
     async def flush(self) -> None:
         await self._run(self._flush, self._write)
@@ -238,6 +242,20 @@ class MilvusVectorStore:
             timeout=self._timeout_s,
         )
         return {row["chunk_id"]: row["ordinal"] for row in rows}
+
+    def _vectors(self, client: MilvusClient, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        if self._describe(client) is None:
+            return {}
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(chunk_ids), milvus_schema.MAX_BATCH_ROWS):
+            rows = client.query(
+                self._collection,
+                filter=milvus_schema.ids_filter(chunk_ids[start : start + milvus_schema.MAX_BATCH_ROWS]),
+                output_fields=["chunk_id", "vector"],
+                timeout=self._timeout_s,
+            )
+            found |= {row["chunk_id"]: np.asarray(row["vector"], dtype=np.float32) for row in rows}
+        return found
 
     def _flush(self, client: MilvusClient) -> None:
         try:

@@ -65,7 +65,7 @@ def _embedding(settings: Settings) -> AnyStage:
 
 
 def _retrieval(settings: Settings) -> AnyStage:
-    return RetrievalStage(settings.retrieval, _store(settings), settings.milvus.collection)
+    return RetrievalStage(settings.retrieval, create_store(settings), settings.milvus.collection)
 
 
 def _prompt(settings: Settings) -> AnyStage:
@@ -83,11 +83,11 @@ def _chunking(settings: Settings) -> AnyStage:
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
-    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings))
+    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
 
 
 def _indexing(settings: Settings) -> AnyStage:
-    return IndexingStage(settings.indexing, _store(settings), settings.embedder.dimensions)
+    return IndexingStage(settings.indexing, create_store(settings), settings.embedder.dimensions)
 
 
 def _projector(settings: Settings) -> AnyStage:
@@ -111,7 +111,8 @@ def _embedder(settings: Settings) -> Embedder:
     return SentenceTransformersEmbedder(settings.embedder)
 
 
-def _store(settings: Settings) -> VectorStore:
+def create_store(settings: Settings) -> VectorStore:
+    """The collection of chunks."""
     return MilvusVectorStore(settings.milvus)
 
 
