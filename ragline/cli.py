@@ -14,6 +14,7 @@ import typer
 from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
 from ragline.dead_letters_cli import app as dead_letters_app
+from ragline.documents_cli import app as documents_app
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.settings import Settings, SettingsError, load
@@ -32,6 +33,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(schemas_app, name="schemas")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
+app.add_typer(documents_app, name="documents")
 
 T = TypeVar("T")
 

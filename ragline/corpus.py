@@ -59,7 +59,15 @@ class Skipped:
     is_failure: bool = True
 
 
-Item: TypeAlias = Document | Skipped
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A document to take away."""
+
+    id: str
+    tenant: str
+
+
+Item: TypeAlias = Document | Withdrawal | Skipped
 Found: TypeAlias = Item | File
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
-from ragline.corpus import Document, Item, Skipped
+from ragline.corpus import Document, Item, Skipped, Withdrawal
 from schemas import codec
-from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
+from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import Headers
 from schemas.revision import document_revision
 from topics.specs import DOCUMENTS, MIB
@@ -50,19 +50,19 @@ class IngestSummary:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A document as a record."""
+    """A document as a record; of one that is to be taken away ``value`` is None."""
 
     document_id: str
-    event: DocumentSubmitted
+    revision: str
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
     @property
     def size(self) -> int:
         """Bytes that the record takes of its topic's limit."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key) + len(self.value) + headers + _RECORD_OVERHEAD_BYTES
+        return len(self.key) + len(self.value or b"") + headers + _RECORD_OVERHEAD_BYTES
 
 
 class Ledger:
@@ -79,7 +79,7 @@ class Ledger:
             self.summary.skipped.append(item)
             return None
         record = submission(item, tenant)
-        revision = document_revision(record.event)
+        revision = record.revision
         reason = None
         if record.size > DOCUMENTS.max_message_bytes:
             limit = DOCUMENTS.max_message_bytes / MIB
@@ -116,15 +116,21 @@ class Ledger:
         return True
 
 
-def submission(document: Document, tenant: str | None) -> Submission:
+def submission(item: Document | Withdrawal, tenant: str | None) -> Submission:
     """Make the record for a document. Each has an ID of its own: sent again, a document is looked at again."""
-    event = DocumentSubmitted(text=document.text, title=document.title, source=document.source, tenant=tenant)
+    event: DocumentSubmitted | DocumentWithdrawn = DocumentWithdrawn()
+    # What the chunking stage makes of a withdrawal.
+    content = DocumentSubmitted(text="")
+    if isinstance(item, Document):
+        event = content = DocumentSubmitted(text=item.text, title=item.title, source=item.source, tenant=tenant)
+    else:
+        tenant = item.tenant
     headers = Headers(
         id=str(uuid_utils.uuid7()),
         type=event.TYPE,
         source="ragline/ingest",
         time=datetime.now(UTC),
-        subject=document.id,
+        subject=item.id,
         tenant=tenant,
     )
-    return Submission(document.id, event, document.id.encode(), codec.encode(event) or b"", headers.encode())
+    return Submission(item.id, document_revision(content), item.id.encode(), codec.encode(event), headers.encode())

@@ -43,17 +43,18 @@ def user() -> str:
 class IngestProgress:
     """Shows an ingest while it runs: a bar on a terminal, a line every few seconds elsewhere. A context manager.
 
-    ``total`` is the number of documents, where it is known.
+    ``total`` is the number of documents, where it is known; ``done`` says what becomes of them.
     """
 
-    def __init__(self, total: int | None = None) -> None:
+    def __init__(self, total: int | None = None, done: str = "searchable") -> None:
         self._total = total
+        self._done = done
         self._shown_at = time.monotonic()
         self._bar: Progress | None = None
         if ERR.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(
-                *columns, TextColumn("documents searchable"), TimeElapsedColumn(), console=ERR, transient=True
+                *columns, TextColumn(f"documents {done}"), TimeElapsedColumn(), console=ERR, transient=True
             )
             self._task = self._bar.add_task("ingest", total=total)
 
@@ -77,7 +78,7 @@ class IngestProgress:
             self._bar.update(self._task, completed=ended, total=total)
         elif time.monotonic() - self._shown_at >= _LOG_INTERVAL_S:
             self._shown_at = time.monotonic()
-            ERR.print(f"ingest: {ended} of {total} documents searchable")
+            ERR.print(f"ingest: {ended} of {total} documents {self._done}")
 
 
 def print_summary(summary: IngestSummary, *, as_json: bool = False) -> None:

@@ -76,7 +76,14 @@ API_KEYS = TopicSpec(
     cleanup_policy="compact",
     partitions=1,
 )
-DOCUMENTS_INDEXED = TopicSpec("rag.documents.indexed", "indexing", (events.DocumentIndexed, events.DocumentFailed))
+# How each document stands is known as long as the document itself.
+DOCUMENTS_INDEXED = TopicSpec(
+    "rag.documents.indexed",
+    "indexing",
+    (events.DocumentIndexed, events.DocumentFailed),
+    retention_ms=-1,
+    cleanup_policy="compact",
+)
 
 TOPICS: tuple[TopicSpec, ...] = (
     QUERIES,
