@@ -19,8 +19,8 @@ from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED
 
 
 class Entry(DocumentBody):
-    """A document as it stands. ``characters`` is the length of its text; ``submitted_ms`` is Unix time, and None where
-    the document's own record is gone.
+    """A document as it stands. ``characters`` is the length of its text, 0 where that travels by reference;
+    ``submitted_ms`` is Unix time, and None where the document's own record is gone.
     """
 
     tenant: str
@@ -42,7 +42,10 @@ class Totals(Value):
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    submission: Submission
+    """Of what was submitted. Without the text, of a document that travels by reference, nobody knows its revision."""
+
+    submission: Submission | None
+    at_ms: int
     tenant: str
     title: str = ""
     source: str = ""
@@ -74,10 +77,11 @@ class Catalogue:
         text: str | None = None
         if isinstance(event, DocumentSubmitted):
             text = event.text
-            submission = Submission(revision=document_revision(event), at_ms=record.timestamp)
-            note = _Note(submission, tenant, event.title, event.source, len(text))
+            by_reference = headers.dataref and not text
+            revision = None if by_reference else document_revision(event)
+            note = _note(revision, record.timestamp, tenant, event.title, event.source, len(text))
         else:
-            note = _Note(Submission(revision=WITHDRAWN_REVISION, at_ms=record.timestamp), tenant)
+            note = _note(WITHDRAWN_REVISION, record.timestamp, tenant)
         self._notes[document_id] = note
         if document_id == self._with_text_of:
             self.text = text
@@ -96,6 +100,8 @@ class Catalogue:
         note = self._notes.get(document_id)
         tenant, ending = self._endings.get(document_id, (self._default_tenant, None))
         body = state(document_id, note.submission if note else None, ending)
+        if body is None and note and note.submission is None:
+            body = DocumentBody(document_id=document_id, status="processing")
         if body is None:
             return None
         if note is None:
@@ -106,7 +112,7 @@ class Catalogue:
             title=note.title,
             source=note.source,
             characters=note.characters,
-            submitted_ms=note.submission.at_ms,
+            submitted_ms=note.at_ms,
         )
 
     def __iter__(self) -> Iterator[Entry]:
@@ -114,6 +120,13 @@ class Catalogue:
             entry = self.find(document_id)
             if entry is not None:
                 yield entry
+
+
+def _note(
+    revision: str | None, at_ms: int, tenant: str, title: str = "", source: str = "", characters: int = 0
+) -> _Note:
+    submission = Submission(revision=revision, at_ms=at_ms) if revision else None
+    return _Note(submission, at_ms, tenant, title, source, characters)
 
 
 def totals(entries: Iterable[Entry]) -> Totals:

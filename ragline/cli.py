@@ -200,6 +200,7 @@ def ingest(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Make documents searchable; ends when they are, with status 1 if any is not."""
+    from backends.references import References
     from ragline.corpus import read_all
     from ragline.ingest import ingest as submit
     from ragline.terminal import IngestProgress, error_as_json, print_summary
@@ -219,6 +220,7 @@ def ingest(
                 report=progress,
                 timeout_s=timeout_s,
                 conversion=settings.bridge.conversion,
+                references=References(settings.references),
             )
         print_summary(summary, as_json=as_json)
         return summary.ok

@@ -15,6 +15,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
+from backends.references import ReferenceSettings
 from backends.vector_store import VectorStoreSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     redis: LiveViewSettings = LiveViewSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     engine: EngineSettings = EngineSettings()
+    references: ReferenceSettings = ReferenceSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
     query: QuerySettings = QuerySettings()

@@ -9,6 +9,7 @@ from backends.engine import create_engine
 from backends.live_view import LiveView
 from backends.milvus import MilvusVectorStore
 from backends.redis_live_view import RedisLiveView
+from backends.references import References
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
@@ -79,7 +80,13 @@ def _generation(settings: Settings) -> AnyStage:
 
 def _chunking(settings: Settings) -> AnyStage:
     embedder = settings.embedder
-    return ChunkingStage(settings.chunking, Path(embedder.path), embedder.model, settings.query.default_tenant)
+    return ChunkingStage(
+        settings.chunking,
+        Path(embedder.path),
+        embedder.model,
+        settings.query.default_tenant,
+        References(settings.references),
+    )
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:

@@ -54,7 +54,7 @@ DOCUMENTS = TopicSpec(
     cleanup_policy="compact",
     max_message_bytes=4 * MIB,
 )
-CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=8 * MIB)
+CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=16 * MIB)
 CHUNKS_EMBEDDED = TopicSpec(
     "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB
 )

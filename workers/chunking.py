@@ -7,13 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from backends import vector_store
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.references import References
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import derive_id
 from schemas.revision import document_revision
 from schemas.values import Chunk
 from topics.specs import DOCUMENTS, TopicSpec
 from workers.outline import Outline, context_of
-from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
+from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError, RetryableError
 from workers.settings import ChunkingSettings
 from workers.splitting import Piece, Splitter, load_splitter
 
@@ -32,8 +34,16 @@ class ChunkingStage:
     consumes: tuple[TopicSpec, ...] = (DOCUMENTS,)
     subject: Literal["document"] = "document"
 
-    def __init__(self, settings: ChunkingSettings, model: Path, model_name: str, default_tenant: str) -> None:
+    def __init__(
+        self,
+        settings: ChunkingSettings,
+        model: Path,
+        model_name: str,
+        default_tenant: str,
+        references: References,
+    ) -> None:
         self._settings = settings
+        self._references = references
         self._model = model
         self._model_name = model_name
         self._default_tenant = default_tenant
@@ -56,6 +66,14 @@ class ChunkingStage:
         event = delivery.event
         tenant = event.tenant_id or delivery.headers.tenant or self._default_tenant
         document = event if isinstance(event, DocumentSubmitted) else DocumentSubmitted(text="")
+        if delivery.headers.dataref and isinstance(event, DocumentSubmitted) and not event.text:
+            try:
+                text = await self._references.read(delivery.headers.dataref)
+            except BackendRejectedError as error:
+                return RejectedError("bad_reference", f"The document's text cannot be fetched: {error}.")
+            except BackendUnavailableError as error:
+                return RetryableError("reference_unavailable", f"The document's text cannot be fetched: {error}.")
+            document = event.model_copy(update={"text": text})
         problem = next(_problems(delivery.key, tenant, document, self._settings.max_document_chars), None)
         if problem:
             return RejectedError("bad_document", problem)

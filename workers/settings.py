@@ -92,7 +92,7 @@ class ChunkingSettings(StageSettings):
     context_tokens: int = Field(
         48, ge=0, description="Longest title and heading path, in tokens, that is embedded before a chunk's text."
     )
-    max_document_chars: int = Field(3_000_000, gt=0, description="Longest document, in characters.")
+    max_document_chars: int = Field(6_000_000, gt=0, description="Longest document, in characters.")
 
 
 class ChunkEmbeddingSettings(StageSettings):

@@ -74,7 +74,7 @@ def test_a_document_that_failed_says_why() -> None:
     [entry] = topics.catalogue
     assert entry.status == "failed"
     assert entry.failure
-    assert (entry.failure.stage, entry.failure.message) == ("chunking", "It is")
+    assert (entry.failure.stage, entry.failure.message) == ("chunking", "It is.")
 
 
 def test_a_document_that_is_taken_away_goes_once_it_is_found_no_more() -> None:
@@ -104,6 +104,16 @@ def test_the_text_of_one_is_kept_where_it_is_wanted() -> None:
     assert topics.catalogue.text == "One."
     topics.withdraw("d")
     assert topics.catalogue.text is None
+
+
+def test_of_a_text_beside_its_record_only_the_ending_tells() -> None:
+    topics = Topics()
+    sent = record(DocumentSubmitted(text="", title="Title"), "d")
+    sent.headers = Headers(type=DocumentSubmitted.TYPE, dataref="file:///texts/d").encode()
+    topics.catalogue.take_submission(sent)
+    assert topics.stands == [("d", "processing", 0)]
+    topics.index("d", DocumentSubmitted(text="What is there.", title="Title"))
+    assert topics.stands == [("d", "searchable", 2)]
 
 
 def test_totals_are_by_status_and_tenant() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from backends.errors import BackendUnavailableError
+from backends.references import References, ReferenceSettings
 from backends.vector_store import MAX_DOCUMENT_ID_BYTES, MAX_SOURCE_BYTES, MAX_TENANT_BYTES, MAX_TITLE_BYTES
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import Headers, Origin
 from workers.chunking import ChunkingStage
-from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
+from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError, RetryableError
 from workers.settings import ChunkingSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,9 +33,13 @@ async def stage(tmp_path: Path) -> AsyncIterator[ChunkingStage]:
     await stage.stop()
 
 
-def make_stage(model: Path, name: str = "embedder", **settings: object) -> ChunkingStage:
-    chosen = {"max_tokens": 5, "overlap_tokens": 0, "max_document_chars": 100} | settings
-    return ChunkingStage(ChunkingSettings.model_validate(chosen), model, name, "default")
+def make_stage(
+    model: Path, name: str = "embedder", references: ReferenceSettings | None = None, **settings: object
+) -> ChunkingStage:
+    chosen = ChunkingSettings.model_validate(
+        {"max_tokens": 5, "overlap_tokens": 0, "max_document_chars": 100} | settings
+    )
+    return ChunkingStage(chosen, model, name, "default", References(references or ReferenceSettings()))
 
 
 def deliver(
@@ -177,3 +183,38 @@ async def test_another_embedding_model_gives_other_chunks(stage: ChunkingStage, 
     [one, *_] = chunked(await stage.handle(deliver())).chunks
     [two, *_] = chunked(await other.handle(deliver())).chunks
     assert one.chunk_id != two.chunk_id
+
+
+@pytest.mark.usefixtures("stage")
+async def test_a_text_beside_its_record_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "long.txt").write_text(TEXT)
+    uri = f"file://{tmp_path}/texts/long.txt"
+    stage = make_stage(tmp_path, references=ReferenceSettings(allowed=(f"file://{tmp_path}/texts/",)))
+    await stage.start()
+    by_reference = await stage.handle(deliver("", title="Title", headers=Headers(dataref=uri)))
+    assert by_reference == await stage.handle(deliver(TEXT, title="Title"))
+    # What is withdrawn is not fetched, and what comes with its text neither.
+    assert chunked(await stage.handle(deliver(None, headers=Headers(dataref="file:///none")))).chunks == ()
+    assert chunked(await stage.handle(deliver(FIRST, headers=Headers(dataref="file:///none")))).chunks
+
+
+async def test_a_reference_that_is_not_allowed_is_refused_in_a_sentence(stage: ChunkingStage) -> None:
+    outcome = await stage.handle(deliver("", headers=Headers(dataref="file:///etc/passwd")))
+    assert isinstance(outcome, RejectedError)
+    assert outcome.code == "bad_reference"
+    assert str(outcome) == (
+        "The document's text cannot be fetched: the reference file:///etc/passwd is refused: "
+        "it is not below a prefix in references.allowed."
+    )
+
+
+async def test_a_text_whose_place_is_away_is_fetched_later(
+    stage: ChunkingStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(_: str) -> str:
+        raise BackendUnavailableError("it is away")
+
+    monkeypatch.setattr(stage._references, "read", read)
+    outcome = await stage.handle(deliver("", headers=Headers(dataref="s3://b/k")))
+    assert isinstance(outcome, RetryableError)
