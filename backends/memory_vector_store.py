@@ -10,6 +10,7 @@ from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.filters import Filter, matches
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+from schemas.values import FloatArray
 
 _LANGUAGE = "english"
 _K1 = 1.2
@@ -73,6 +74,11 @@ class MemoryVectorStore:
         for chunk_id in surplus:
             del self._chunks[chunk_id]
         return Replaced(added=len(wanted.keys() - present), removed=len(surplus))
+
+    async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        self._answer()
+        found = (self._chunks.get(chunk_id) for chunk_id in chunk_ids)
+        return {chunk.chunk_id: chunk.vector for chunk in found if chunk is not None and chunk.tenant == tenant}
 
     async def flush(self) -> None:
         self._answer()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+import numpy as np
 from pymilvus import MilvusClient, MilvusException
 
 from backends import milvus_schema
@@ -19,6 +20,7 @@ from backends.milvus_filters import of_chunks, of_document, within
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
+from schemas.values import FloatArray
 
 T = TypeVar("T")
 
@@ -71,6 +73,9 @@ class MilvusVectorStore:
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
+
+    async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        return await self._run(lambda client: self._vectors(client, tenant, chunk_ids))
 
     async def flush(self) -> None:
         await self._run(self._flush, self._write)
@@ -275,6 +280,20 @@ class MilvusVectorStore:
             timeout=self._timeout_s,
         )
         return {row["chunk_id"]: row["ordinal"] for row in rows}
+
+    def _vectors(self, client: MilvusClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        if self._describe(client) is None:
+            return {}
+        found: dict[str, FloatArray] = {}
+        for start in range(0, len(chunk_ids), milvus_schema.MAX_BATCH_ROWS):
+            rows = client.query(
+                self._collection,
+                filter=within(tenant, of_chunks(chunk_ids[start : start + milvus_schema.MAX_BATCH_ROWS])),
+                output_fields=["chunk_id", "vector"],
+                timeout=self._timeout_s,
+            )
+            found |= {row["chunk_id"]: np.asarray(row["vector"], dtype=np.float32) for row in rows}
+        return found
 
     def _flush(self, client: MilvusClient) -> None:
         try:

@@ -104,6 +104,10 @@ class VectorStore(Protocol):
         """
         ...
 
+    async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
+        """The vectors, shape (d,), of those of the chunks that the tenant has in the collection, by ID."""
+        ...
+
     async def flush(self) -> None:
         """Bring what was written into the index, which makes searches fast. It takes time: call it when a load goes
         quiet.

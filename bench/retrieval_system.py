@@ -36,8 +36,8 @@ class System:
     """Each stage's ``handle``, one after the other."""
 
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
-        self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder)
         self._store = MilvusVectorStore(settings.milvus)
+        self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self._store)
         self._indexing = IndexingStage(settings.indexing, self._store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
         self._embedding = EmbeddingStage(settings.embedding, embedder)

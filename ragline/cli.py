@@ -15,6 +15,7 @@ from backends.errors import BackendRejectedError
 from ragline.client import Client, RequestError
 from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
+from ragline.documents_cli import app as documents_app
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.settings import Settings, SettingsError, load
@@ -34,6 +35,7 @@ app.add_typer(schemas_app, name="schemas")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
+app.add_typer(documents_app, name="documents")
 
 T = TypeVar("T")
 
@@ -145,7 +147,7 @@ def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="The question.")],
     top_k: Annotated[int | None, typer.Option(help="Passages to retrieve.")] = None,
-    mode: Annotated[str | None, typer.Option(help="Search by vectors (dense), words (sparse) or both (hybrid).")] = None,
+    mode: Annotated[str | None, typer.Option(help="By vectors (dense), words (sparse) or both (hybrid).")] = None,
     rerank: Annotated[str | None, typer.Option(help="none, late_interaction or cross_encoder.")] = None,
     filter_: Annotated[
         str | None, typer.Option("--filter", help="Which chunks count, as in: source starts_with 'docs/'.")
@@ -199,23 +201,27 @@ def cancel(
 @app.command()
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, JSONL, BEIR folders, or - for stdin.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, patterns (quoted), JSONL, BEIR folders, or - for stdin.")
+    ],
     prefix: Annotated[str | None, typer.Option(help="Put before the document IDs.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant the documents belong to.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds without progress.")] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Make documents searchable; ends when they are."""
+    """Make documents searchable; ends when they are, with status 1 if any is not."""
+    from backends.references import References
     from ragline.corpus import read_all
     from ragline.ingest import ingest as submit
-    from ragline.terminal import IngestProgress, print_summary
+    from ragline.terminal import IngestProgress, error_as_json, print_summary
 
     settings = _settings(context).with_local_addresses()
-    with _one_sentence():
+    with _one_sentence(), error_as_json(as_json):
         # Here, for inside the event loop Ctrl-C would not end the wait for standard input.
         documents = read_all(paths, prefix)
 
     async def run() -> bool:
-        with IngestProgress() as progress:
+        with IngestProgress() as progress, error_as_json(as_json):
             summary = await submit(
                 settings.kafka,
                 settings.names,
@@ -223,8 +229,10 @@ def ingest(
                 tenant=tenant,
                 report=progress,
                 timeout_s=timeout_s,
+                conversion=settings.bridge.conversion,
+                references=References(settings.references),
             )
-        print_summary(summary)
+        print_summary(summary, as_json=as_json)
         return summary.ok
 
     raise typer.Exit(0 if _run(run()) else 1)

@@ -1,12 +1,13 @@
-"""Where documents come from: files, folders, JSON lines, BEIR data sets, standard input, and the demo corpus.
+"""Where documents come from: files, folders, patterns, JSON lines, BEIR data sets, standard input, the demo corpus.
 
-Files are read lazily: one document at a time is in memory. What cannot be read is yielded as ``Skipped``, with the
-reason.
+What is found is yielded lazily: one document at a time is in memory. What cannot be read is yielded as ``Skipped``,
+with the reason; what must be converted first as ``File``.
 
 The document ID of a file is its path within the folder that was named, after the folder's name: ``notes/a/b.md`` for
-``ingest /home/me/notes``, wherever it is run from; of a JSON line, its ``_id`` or ``id``.
+``ingest /home/me/notes``, wherever it is run from, and for ``notes/**/*.md``; of a JSON line, its ``_id`` or ``id``.
 """
 
+import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,11 @@ from typing import TextIO, TypeAlias
 
 import orjson
 
+from backends.conversion.kinds import HEAD_BYTES, kind_of
 from backends.texts import NotTextError, decode_text, title_of
 from ragline import pydoc_topics
+from ragline.file_suffixes import READ_SUFFIXES
 
-TEXT_SUFFIXES = frozenset({".adoc", ".markdown", ".md", ".org", ".py", ".rst", ".text", ".txt"})
 _BEIR_CORPUS = "corpus.jsonl"
 # A larger file cannot fit in a record, whatever its encoding.
 _MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -40,6 +42,15 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file whose text must be taken out of it first. ``name`` is what a person recognises it by."""
+
+    document_id: str
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """What was not read, and why. ``is_failure`` tells damaged input from what was never meant to be read."""
 
@@ -48,7 +59,16 @@ class Skipped:
     is_failure: bool = True
 
 
-Item: TypeAlias = Document | Skipped
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A document to take away."""
+
+    id: str
+    tenant: str
+
+
+Item: TypeAlias = Document | Withdrawal | Skipped
+Found: TypeAlias = Item | File
 
 
 def demo_documents() -> Iterator[Document]:
@@ -57,22 +77,23 @@ def demo_documents() -> Iterator[Document]:
         yield Document(f"python/{topic.name}", topic.text, topic.title, f"pydoc:{topic.name}")
 
 
-def read_all(names: Iterable[str], prefix: str | None = None) -> Iterator[Item]:
-    """Read files, folders and ``-`` for standard input, in this order.
+def read_all(names: Iterable[str], prefix: str | None = None) -> Iterator[Found]:
+    """Read files, folders, patterns (``docs/**/*.md``) and ``-`` for standard input, in this order.
 
     ``prefix`` takes the place of a folder's name in document IDs, and is put before all others.
 
     Raises:
-        CorpusError: one of the names does not exist, which is found before any is read.
+        CorpusError: one of the names does not exist, or no file matches it, which is found before any is read.
     """
     names = list(names)
     for name in names:
-        if name != "-" and not Path(name).exists():
-            msg = f"there is no file or folder {name}"
+        if name != "-" and not Path(name).exists() and not any(_matches(name)):
+            kind = "file that matches" if glob.has_magic(name) else "file or folder"
+            msg = f"there is no {kind} {name}"
             raise CorpusError(msg)
     # At once: a thread that waits for a keyboard could not be stopped.
-    typed = _from_stream(sys.stdin, prefix or "stdin") if "-" in names else None
-    return (item for name in names for item in _read(name, prefix, typed))
+    typed = list(_from_stream(sys.stdin, prefix)) if "-" in names else []
+    return (item for name in names for item in (typed if name == "-" else _read(name, prefix)))
 
 
 def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> Iterator[Item]:
@@ -89,36 +110,54 @@ def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> 
         yield _from_record(record, where, prefix)
 
 
-def _read(name: str, prefix: str | None, typed: Item | None) -> Iterator[Item]:
-    if name == "-" and typed is not None:
-        yield typed
-        return
+def _read(name: str, prefix: str | None) -> Iterator[Found]:
     path = Path(name).resolve()
     if path.is_dir():
         yield from _read_folder(path, prefix)
+    elif glob.has_magic(name) and not path.exists():
+        yield from _read_matches(name, prefix)
     elif path.suffix == ".jsonl":
         yield from _read_jsonl(path, name, prefix)
     else:
         yield _read_file(path, _under(prefix, path.name), name)
 
 
-def _read_folder(folder: Path, prefix: str | None) -> Iterator[Item]:
+def _read_folder(folder: Path, prefix: str | None) -> Iterator[Found]:
     if (folder / _BEIR_CORPUS).is_file():
         yield from _read_jsonl(folder / _BEIR_CORPUS, f"{folder.name}/{_BEIR_CORPUS}", prefix)
         return
     for path in _files(folder):
-        relative = path.relative_to(folder).as_posix()
-        document_id = _under(folder.name if prefix is None else prefix, relative)
-        if path.suffix == ".jsonl":
-            yield from _read_jsonl(path, document_id, prefix)
-        elif path.is_symlink() and path.is_dir():
-            yield Skipped(document_id, "a link to a folder, which is not followed", is_failure=False)
-        elif path.suffix.lower() not in TEXT_SUFFIXES:
-            yield Skipped(
-                document_id, f"{path.suffix or 'a file without suffix'} is not text that is read", is_failure=False
-            )
-        else:
-            yield _read_file(path, document_id, document_id)
+        yield from _read_member(path, folder, prefix)
+
+
+def _read_matches(pattern: str, prefix: str | None) -> Iterator[Found]:
+    """The files that match; what is before the pattern's first special character is their folder."""
+    parts = Path(pattern).parts
+    plain = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    folder = Path(*parts[:plain]).resolve()
+    for path in sorted(_matches(pattern)):
+        yield from _read_member(folder / path.relative_to(Path(*parts[:plain])), folder, prefix)
+
+
+def _matches(pattern: str) -> Iterator[Path]:
+    if not glob.has_magic(pattern):
+        return iter(())
+    return (path for path in map(Path, glob.iglob(pattern, recursive=True)) if not path.is_dir())  # noqa: PTH207 - Path.glob takes no absolute patterns
+
+
+def _read_member(path: Path, folder: Path, prefix: str | None) -> Iterator[Found]:
+    """A file that was not named by itself: of one that is nothing to read that is said, and no failure."""
+    document_id = _under(folder.name if prefix is None else prefix, path.relative_to(folder).as_posix())
+    if path.suffix == ".jsonl":
+        yield from _read_jsonl(path, document_id, prefix)
+    elif path.is_symlink() and path.is_dir():
+        yield Skipped(document_id, "a link to a folder, which is not followed", is_failure=False)
+    elif path.suffix.lower() not in READ_SUFFIXES:
+        yield Skipped(
+            document_id, f"{path.suffix or 'a file without suffix'} is nothing that is read", is_failure=False
+        )
+    else:
+        yield _read_file(path, document_id, document_id)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -131,27 +170,41 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _read_file(path: Path, document_id: str, name: str) -> Item:
+def _read_file(path: Path, document_id: str, name: str) -> Found:
     try:
         document_id.encode()
-        text = _text_of(path)
+        text = _open(path)
     except UnicodeEncodeError:
         return Skipped(name.encode(errors="replace").decode(), "its name is not UTF-8")
     except NotTextError as error:
         return Skipped(name, str(error))
     except OSError as error:
         return Skipped(name, f"cannot be read: {error.strerror}")
+    if text is None:
+        return File(document_id, path, name)
     if not text.strip():
         return Skipped(name, "empty", is_failure=False)
     return Document(document_id, text, title_of(text, PurePosixPath(path.name)), document_id)
 
 
-def _text_of(path: Path) -> str:
+def _open(path: Path) -> str | None:
+    """The text of a file; None where it must be converted.
+
+    Raises:
+        NotTextError: it is no file, too large, or in another encoding.
+        OSError: it cannot be read.
+    """
     if not path.is_file():
         raise NotTextError("not a file" if path.exists() else "a link that leads nowhere")
-    if path.stat().st_size > _MAX_FILE_BYTES:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        return _text_of(head + file.read(_MAX_FILE_BYTES)) if kind_of(path.name, head) == "text" else None
+
+
+def _text_of(data: bytes) -> str:
+    if len(data) > _MAX_FILE_BYTES:
         raise NotTextError(f"larger than {_MAX_FILE_BYTES // 1024**2} MiB; split it")
-    return decode_text(path.read_bytes())
+    return decode_text(data)
 
 
 def _read_jsonl(path: Path, name: str, prefix: str | None) -> Iterator[Item]:
@@ -176,14 +229,29 @@ def _from_record(record: object, where: str, prefix: str | None) -> Item:
     return Document(document_id, record["text"], title, source or document_id)
 
 
-def _from_stream(stream: TextIO, document_id: str) -> Item:
+def _from_stream(stream: TextIO, prefix: str | None) -> Iterator[Item]:
+    """One document, or one per line where the first is a JSON object with a text."""
+    data = stream.buffer.read(_MAX_FILE_BYTES + 1)
     try:
-        text = decode_text(stream.buffer.read(_MAX_FILE_BYTES + 1))
+        text = _text_of(data)
     except NotTextError as error:
-        return Skipped("-", str(error))
-    if not text.strip():
-        return Skipped("-", "empty")
-    return Document(document_id, text, title_of(text, PurePosixPath(document_id)), document_id)
+        yield Skipped("-", str(error))
+        return
+    if _are_json_lines(data):
+        yield from read_lines(data.split(b"\n"), "stdin", prefix)
+    elif text.strip():
+        document_id = prefix or "stdin"
+        yield Document(document_id, text, title_of(text, PurePosixPath(document_id)), document_id)
+    else:
+        yield Skipped("-", "empty")
+
+
+def _are_json_lines(data: bytes) -> bool:
+    try:
+        first = orjson.loads(data.lstrip().split(b"\n", 1)[0])
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(first, dict) and isinstance(first.get("text"), str)
 
 
 def _under(prefix: str | None, name: str) -> str:

@@ -8,7 +8,6 @@ from ragline.ingest import ingest
 from ragline.ledger import submission
 from ragline.settings import Settings
 from ragline.terminal import OUT, IngestProgress, fail, print_summary
-from schemas.revision import document_revision
 
 QUESTIONS = (
     "What does the yield expression do?",
@@ -22,11 +21,7 @@ async def demo_questions(settings: Settings) -> bool:
     addressed = settings.with_local_addresses()
     corpus = {document.id: document for document in demo_documents()}
     there = await indexed_revisions(addressed.kafka, addressed.names)
-    new = [
-        document
-        for document in corpus.values()
-        if there.get(document.id) != document_revision(submission(document, None).event)
-    ]
+    new = [document for document in corpus.values() if there.get(document.id) != submission(document, None).revision]
     OUT.print(f"ragline: the demo corpus is the Python language reference; {len(new)} of {len(corpus)} topics are new")
     with IngestProgress(total=len(new)) as progress:
         summary = await ingest(addressed.kafka, addressed.names, new, report=progress)

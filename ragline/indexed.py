@@ -1,44 +1,23 @@
 """What is searchable already, read from ``rag.documents.indexed``."""
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings
+from ragline.topic_records import records_of
 from schemas import codec
 from schemas.events import DocumentIndexed
 from schemas.headers import Headers
 from topics.names import Namespace
 from topics.specs import DOCUMENTS_INDEXED
 
-_POLL_MS = 500
-
 
 async def indexed_revisions(kafka: KafkaSettings, names: Namespace) -> dict[str, str]:
-    """The revision of each document whose last indexing is still in the topic; one that was removed is left out.
+    """The revision of each document that is searchable; one that was removed is left out.
 
     Raises:
         KafkaError: Kafka does not answer.
     """
     revisions: dict[str, str] = {}
-    topic = names.topic(DOCUMENTS_INDEXED)
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    try:
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - else only subscribed topics are known
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        for tp in partitions:
-            while await consumer.position(tp) < ends[tp]:
-                for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                    for record in records:
-                        _note(revisions, record.value, Headers.decode(record.headers).type)
-    finally:
-        await stop_consumer(consumer)
+    async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED)):
+        _note(revisions, record.value, Headers.decode(record.headers).type)
     return revisions
 
 

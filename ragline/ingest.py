@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import ConsumerRecord
 
+from backends.conversion import ConversionSettings
+from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.kafka import KafkaSettings, stop_consumer
-from ragline.corpus import Item
-from ragline.ledger import IngestSummary, Ledger
+from backends.references import References
+from ragline.corpus import Document, Found, Item, Skipped
+from ragline.ledger import IngestSummary, Ledger, Submission, may_be_too_large, submission
+from ragline.reading import read
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed
 from schemas.headers import Headers
@@ -34,24 +38,27 @@ class IngestError(Exception):
 async def ingest(
     kafka: KafkaSettings,
     names: Namespace,
-    documents: Iterable[Item],
+    documents: Iterable[Found],
     *,
     tenant: str | None = None,
     report: Callable[[IngestSummary], None],
     timeout_s: float = 120,
+    conversion: ConversionSettings | None = None,
+    references: References | None = None,
 ) -> IngestSummary:
     """Submit documents and wait until each is searchable; ``report`` sees the summary grow.
 
-    The iterable is read in a thread, a bounded number of documents ahead of the stages.
+    The iterable is read in a thread, a bounded number of documents ahead of the stages; ``conversion`` bounds what one
+    file in it may cost. What is too long for a record is put where ``references`` says.
 
     Raises:
         IngestError: Kafka does not answer, the topics are missing, or no document ended for ``timeout_s`` seconds.
     """
     async with _connected(kafka, names) as (producer, consumer):
-        run = _Run(producer, consumer, names.topic(DOCUMENTS), report)
+        run = _Run(producer, consumer, names.topic(DOCUMENTS), report, references)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(run.submit(documents, tenant))
+                tasks.create_task(run.submit(read(documents, conversion or ConversionSettings()), tenant))
                 tasks.create_task(run.follow(timeout_s))
         except* KafkaError as group:
             raise IngestError(f"Kafka failed during the ingest: {_text(group.exceptions[0])}") from None
@@ -69,8 +76,10 @@ class _Run:
         consumer: AIOKafkaConsumer,
         topic: str,
         report: Callable[[IngestSummary], None],
+        references: References | None,
     ) -> None:
         self.ledger = Ledger()
+        self._references = references
         self._producer = producer
         self._consumer = consumer
         self._topic = topic
@@ -78,15 +87,30 @@ class _Run:
         self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._all_sent = False
 
-    async def submit(self, documents: Iterable[Item], tenant: str | None) -> None:
-        iterator = iter(documents)
-        while (item := await asyncio.to_thread(next, iterator, None)) is not None:
-            record = self.ledger.admit(item, tenant)
-            if record is not None:
-                await self._room.acquire()
-                await self._producer.send_and_wait(self._topic, record.value, key=record.key, headers=record.headers)
-            self._report(self.ledger.summary)
+    async def submit(self, documents: AsyncGenerator[Item, None], tenant: str | None) -> None:
+        # Files under conversion end with us, whatever ends us.
+        async with contextlib.aclosing(documents):
+            async for item in documents:
+                record = await self._admit(item, tenant)
+                if record is not None:
+                    await self._room.acquire()
+                    await self._producer.send_and_wait(
+                        self._topic, record.value, key=record.key, headers=record.headers
+                    )
+                self._report(self.ledger.summary)
         self._all_sent = True
+
+    async def _admit(self, item: Item, tenant: str | None) -> Submission | None:
+        references = self._references
+        if references is None or not references.can_write or not isinstance(item, Document):
+            return self.ledger.admit(item, tenant)
+        if not may_be_too_large(item) or submission(item, tenant).size <= DOCUMENTS.max_message_bytes:
+            return self.ledger.admit(item, tenant)
+        try:
+            dataref = await references.write(item.text)
+        except (BackendRejectedError, BackendUnavailableError) as error:
+            return self.ledger.admit(Skipped(item.id, f"it is too long for a record, and {error}"), tenant)
+        return self.ledger.admit(item, tenant, dataref)
 
     async def follow(self, timeout_s: float) -> None:
         summary = self.ledger.summary

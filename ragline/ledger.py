@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
-from ragline.corpus import Document, Item, Skipped
+from ragline.corpus import Document, Item, Skipped, Withdrawal
 from schemas import codec
-from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
+from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import Headers
 from schemas.revision import document_revision
 from topics.specs import DOCUMENTS, MIB
 
 # A record's and its batch's own fields.
 _RECORD_OVERHEAD_BYTES = 1024
+# A control character in JSON.
+_MOST_BYTES_PER_CHAR = 6
+_OTHER_FIELDS_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,19 @@ class IngestSummary:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A document as a record."""
+    """A document as a record; of one that is to be taken away ``value`` is None."""
 
     document_id: str
-    event: DocumentSubmitted
+    revision: str
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
     @property
     def size(self) -> int:
         """Bytes that the record takes of its topic's limit."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key) + len(self.value) + headers + _RECORD_OVERHEAD_BYTES
+        return len(self.key) + len(self.value or b"") + headers + _RECORD_OVERHEAD_BYTES
 
 
 class Ledger:
@@ -73,17 +76,23 @@ class Ledger:
         self._revisions: dict[str, str] = {}
         self._pending: set[str] = set()
 
-    def admit(self, item: Item, tenant: str | None) -> Submission | None:
-        """Give back the record to send for a document, or note why there is none."""
+    def admit(self, item: Item, tenant: str | None, dataref: str | None = None) -> Submission | None:
+        """Give back the record to send for a document, or note why there is none.
+
+        With a ``dataref``, which says where its text is, the record goes without the text.
+        """
         if isinstance(item, Skipped):
             self.summary.skipped.append(item)
             return None
-        record = submission(item, tenant)
-        revision = document_revision(record.event)
+        record = submission(item, tenant, dataref)
+        revision = record.revision
         reason = None
         if record.size > DOCUMENTS.max_message_bytes:
             limit = DOCUMENTS.max_message_bytes / MIB
-            reason = f"its record has {record.size / MIB:.1f} MiB, more than the {limit:.0f} MiB allowed; split it"
+            reason = (
+                f"its record has {record.size / MIB:.1f} MiB, more than the {limit:.0f} MiB allowed; split it, or set "
+            )
+            reason += "references.write_to, and it travels beside its record"
         elif self._revisions.get(item.id, revision) != revision:
             reason = "another document with this ID came before it in this ingest"
         if reason:
@@ -116,15 +125,29 @@ class Ledger:
         return True
 
 
-def submission(document: Document, tenant: str | None) -> Submission:
+def may_be_too_large(item: Document) -> bool:
+    """Whether the document's record might be over the limit; a quick look, which errs on this side."""
+    return len(item.text) * _MOST_BYTES_PER_CHAR + _OTHER_FIELDS_BYTES > DOCUMENTS.max_message_bytes
+
+
+def submission(item: Document | Withdrawal, tenant: str | None, dataref: str | None = None) -> Submission:
     """Make the record for a document. Each has an ID of its own: sent again, a document is looked at again."""
-    event = DocumentSubmitted(text=document.text, title=document.title, source=document.source, tenant=tenant)
+    event: DocumentSubmitted | DocumentWithdrawn = DocumentWithdrawn()
+    # What the chunking stage makes of a withdrawal.
+    content = DocumentSubmitted(text="")
+    if isinstance(item, Document):
+        event = content = DocumentSubmitted(text=item.text, title=item.title, source=item.source, tenant=tenant)
+        if dataref:
+            event = content.model_copy(update={"text": ""})
+    else:
+        tenant = item.tenant
     headers = Headers(
         id=str(uuid_utils.uuid7()),
         type=event.TYPE,
         source="ragline/ingest",
         time=datetime.now(UTC),
-        subject=document.id,
+        subject=item.id,
         tenant=tenant,
+        dataref=dataref,
     )
-    return Submission(document.id, event, document.id.encode(), codec.encode(event) or b"", headers.encode())
+    return Submission(item.id, document_revision(content), item.id.encode(), codec.encode(event), headers.encode())

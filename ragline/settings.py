@@ -15,6 +15,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
+from backends.references import ReferenceSettings
 from backends.reranker import CrossEncoderSettings
 from backends.vector_store_settings import VectorStoreSettings
 from bridge.settings import BridgeSettings
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     embedder: EmbedderSettings = EmbedderSettings()
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     engine: EngineSettings = EngineSettings()
+    references: ReferenceSettings = ReferenceSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
     query: QuerySettings = QuerySettings()

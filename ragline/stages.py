@@ -11,6 +11,7 @@ from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
 from backends.milvus import MilvusVectorStore
 from backends.redis_live_view import RedisLiveView
+from backends.references import References
 from backends.reranker import Reranker
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.tokenizer import ChatTokenizer
@@ -70,7 +71,7 @@ def _embedding(settings: Settings) -> AnyStage:
 def _retrieval(settings: Settings) -> AnyStage:
     rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
     return RetrievalStage(
-        settings.retrieval, _store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
+        settings.retrieval, create_store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
     )
 
 
@@ -84,15 +85,22 @@ def _generation(settings: Settings) -> AnyStage:
 
 
 def _chunking(settings: Settings) -> AnyStage:
-    return ChunkingStage(settings.chunking, Path(settings.embedder.path), settings.query.default_tenant)
+    embedder = settings.embedder
+    return ChunkingStage(
+        settings.chunking,
+        Path(embedder.path),
+        embedder.model,
+        settings.query.default_tenant,
+        References(settings.references),
+    )
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
-    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings))
+    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
 
 
 def _indexing(settings: Settings) -> AnyStage:
-    return IndexingStage(settings.indexing, _store(settings), settings.embedder.dimensions)
+    return IndexingStage(settings.indexing, create_store(settings), settings.embedder.dimensions)
 
 
 def _projector(settings: Settings) -> AnyStage:
@@ -122,7 +130,8 @@ _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
 }
 
 
-def _store(settings: Settings) -> VectorStore:
+def create_store(settings: Settings) -> VectorStore:
+    """The collection of chunks."""
     return MilvusVectorStore(settings.milvus)
 
 

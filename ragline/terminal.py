@@ -1,16 +1,22 @@
 """What people see of a command: consoles, the error sentence, progress that suits a terminal and a log file."""
 
+import contextlib
+import dataclasses
 import getpass
 import os
 import socket
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ragline.corpus import CorpusError
+from ragline.ingest import IngestError
 from ragline.ledger import IngestSummary
 
 OUT = Console(highlight=False, soft_wrap=True)
@@ -37,17 +43,18 @@ def user() -> str:
 class IngestProgress:
     """Shows an ingest while it runs: a bar on a terminal, a line every few seconds elsewhere. A context manager.
 
-    ``total`` is the number of documents, where it is known.
+    ``total`` is the number of documents, where it is known; ``done`` says what becomes of them.
     """
 
-    def __init__(self, total: int | None = None) -> None:
+    def __init__(self, total: int | None = None, done: str = "searchable") -> None:
         self._total = total
+        self._done = done
         self._shown_at = time.monotonic()
         self._bar: Progress | None = None
         if ERR.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(
-                *columns, TextColumn("documents searchable"), TimeElapsedColumn(), console=ERR, transient=True
+                *columns, TextColumn(f"documents {done}"), TimeElapsedColumn(), console=ERR, transient=True
             )
             self._task = self._bar.add_task("ingest", total=total)
 
@@ -71,11 +78,17 @@ class IngestProgress:
             self._bar.update(self._task, completed=ended, total=total)
         elif time.monotonic() - self._shown_at >= _LOG_INTERVAL_S:
             self._shown_at = time.monotonic()
-            ERR.print(f"ingest: {ended} of {total} documents searchable")
+            ERR.print(f"ingest: {ended} of {total} documents {self._done}")
 
 
-def print_summary(summary: IngestSummary) -> None:
-    """Say what has become of the documents: counts, and a line for each that is not searchable."""
+def print_summary(summary: IngestSummary, *, as_json: bool = False) -> None:
+    """Say what has become of the documents: counts, and a line for each that is not searchable; or all of it as one
+    JSON object, for programs.
+    """
+    if as_json:
+        document = {"ok": summary.ok, "pending": summary.pending} | dataclasses.asdict(summary)
+        OUT.print(orjson.dumps(document).decode(), markup=False, soft_wrap=True)
+        return
     for item in summary.skipped:
         style = "red" if item.is_failure else "dim"
         ERR.print(f"[{style}]skipped {escape(item.name)}: {escape(item.reason)}[/]")
@@ -85,3 +98,14 @@ def print_summary(summary: IngestSummary) -> None:
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     chunks = f"{summary.chunks_added} chunks added, {summary.chunks_removed} removed"
     OUT.print(f"{listed}, {len(summary.skipped)} skipped ({chunks})")
+
+
+@contextlib.contextmanager
+def error_as_json(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - it is the command's own flag
+    """Where it is wanted, also print the error that ends an ingest as the JSON object that its summary would be."""
+    try:
+        yield
+    except (IngestError, CorpusError) as error:
+        if wanted:
+            OUT.print(orjson.dumps({"ok": False, "error": str(error)}).decode(), markup=False)
+        raise

@@ -248,7 +248,9 @@ class CancellationRequested(Event):
 
 
 class DocumentSubmitted(Event):
-    """A document to make searchable; the record key is the document ID."""
+    """A document to make searchable; the record key is the document ID. ``text`` is empty where the header
+    ``ce_dataref`` says where it is.
+    """
 
     TYPE = "ragline.document.submitted.v1"
 

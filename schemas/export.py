@@ -37,6 +37,7 @@ def headers_schema() -> dict[str, Any]:
         "ce_source": (_STRING, "Who wrote it: ragline/STAGE, or what the upstream calls itself."),
         "ce_time": (_DATE_TIME, "When it happened."),
         "ce_subject": (_STRING, "The record key: the request ID or the document ID."),
+        "ce_dataref": (_STRING, "Where the text of a document is that does not fit in its record: file:// or s3://."),
         "content-type": ({"type": "string", "const": "application/json"}, "How the value is written."),
         "traceparent": (_STRING, "W3C Trace Context."),
         "tracestate": (_STRING, "W3C Trace Context."),

@@ -24,6 +24,7 @@ _MAX_TIMELINE_BYTES = 16 * 1024
 _COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _OFFSET = re.compile(r"[0-9]{1,18}")
 
+DATAREF = "ce_dataref"
 REDRIVES = "ragline_redrives"
 REDRIVEN_FOR = "ragline_redriven_for"
 TIMELINE = "ragline_timeline"
@@ -58,6 +59,7 @@ class StageTime:
 class Headers:
     """What a record's headers say. Every one may be missing on a record of a plain producer.
 
+    ``dataref`` is where the text of a document is that does not fit in its record (CloudEvents' extension ``dataref``).
     ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
     stage that failed, on the redriven record alone: to the topic's other readers it is old.
 
@@ -83,6 +85,7 @@ class Headers:
         timeline: Sequence[StageTime] = (),
         redrives: int = 0,
         redriven_for: str | None = None,
+        dataref: str | None = None,
     ) -> None:
         text: dict[str, str | None] = {
             "ce_specversion": "1.0",
@@ -91,6 +94,7 @@ class Headers:
             "ce_source": source,
             "ce_time": time.isoformat() if time else None,
             "ce_subject": subject,
+            DATAREF: dataref,
             "content-type": CONTENT_TYPE,
             "traceparent": traceparent,
             "tracestate": tracestate,
@@ -153,6 +157,10 @@ class Headers:
     @property
     def subject(self) -> str | None:
         return self._text("ce_subject")
+
+    @property
+    def dataref(self) -> str | None:
+        return self._text(DATAREF)
 
     @property
     def traceparent(self) -> str | None:

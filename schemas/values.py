@@ -214,6 +214,9 @@ class Usage(Value):
 class Chunk(Value):
     """A piece of a document. ``chunk_id`` is made from document ID and content; ``start`` and ``end`` are
     character offsets into the document's text.
+
+    ``context`` is what is embedded before the text, and not shown with it: the document's title and the headings over
+    the chunk. None, as in records from before there was one, leaves it to the title.
     """
 
     chunk_id: str
@@ -221,3 +224,4 @@ class Chunk(Value):
     text: str
     start: Count
     end: Count
+    context: Annotated[str | None, Field(exclude_if=is_unset)] = None

@@ -54,7 +54,7 @@ DOCUMENTS = TopicSpec(
     cleanup_policy="compact",
     max_message_bytes=4 * MIB,
 )
-CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=8 * MIB)
+CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=16 * MIB)
 CHUNKS_EMBEDDED = TopicSpec(
     "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB
 )
@@ -76,7 +76,14 @@ API_KEYS = TopicSpec(
     cleanup_policy="compact",
     partitions=1,
 )
-DOCUMENTS_INDEXED = TopicSpec("rag.documents.indexed", "indexing", (events.DocumentIndexed, events.DocumentFailed))
+# How each document stands is known as long as the document itself.
+DOCUMENTS_INDEXED = TopicSpec(
+    "rag.documents.indexed",
+    "indexing",
+    (events.DocumentIndexed, events.DocumentFailed),
+    retention_ms=-1,
+    cleanup_policy="compact",
+)
 
 TOPICS: tuple[TopicSpec, ...] = (
     QUERIES,

@@ -1,10 +1,13 @@
 """The chunk embedding stage: chunks of documents to vectors, apart from the questions so that an ingest slows none."""
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Literal
 
+import structlog
+
 from backends.embedder import Embedder
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.vector_store import VectorStore
 from schemas.events import ChunksEmbedded, DocumentChunked
 from schemas.values import Embedding
 from topics.specs import CHUNKS, TopicSpec
@@ -12,20 +15,27 @@ from workers.isolation import call_isolated
 from workers.runtime.stage import Delivery, Outcome, Produce, StageError
 from workers.settings import ChunkEmbeddingSettings
 
-# A title helps to find the chunk, but must not push its text out of what the model reads.
+log = structlog.get_logger(__name__)
+
+# Of a chunk that has no context of its own: the title must not push the text out of what the model reads.
 MAX_TITLE_CHARS = 120
 
 
 class ChunkEmbeddingStage:
-    """DocumentChunked → ChunksEmbedded."""
+    """DocumentChunked → ChunksEmbedded.
+
+    A chunk that is in ``store`` keeps its vector, for a chunk's ID is made from all that its vector is made from:
+    whichever revision wrote it, and whatever becomes of it there meanwhile, the vector is the right one.
+    """
 
     name = "chunk-embedding"
     consumes: tuple[TopicSpec, ...] = (CHUNKS,)
     subject: Literal["document"] = "document"
 
-    def __init__(self, settings: ChunkEmbeddingSettings, embedder: Embedder) -> None:
+    def __init__(self, settings: ChunkEmbeddingSettings, embedder: Embedder, store: VectorStore) -> None:
         self._settings = settings
         self._embedder = embedder
+        self._store = store
 
     @property
     def max_batch(self) -> int:
@@ -40,15 +50,43 @@ class ChunkEmbeddingStage:
 
     async def stop(self) -> None:
         await self._embedder.close()
+        await self._store.close()
 
     async def handle(self, deliveries: Sequence[Delivery[DocumentChunked]]) -> list[Outcome]:
-        texts = [text for delivery in deliveries for text in _texts(delivery.event)]
-        results: list[Embedding | StageError] = []
-        for start in range(0, len(texts), self._settings.slice_chunks):
-            piece = texts[start : start + self._settings.slice_chunks]
-            results += await call_isolated(piece, self._embed, "embedder")
-        rest = iter(results)
-        return [_outcome(delivery.event, islice(rest, len(delivery.event.chunks))) for delivery in deliveries]
+        texts = {
+            chunk.chunk_id: text
+            for delivery in deliveries
+            for chunk, text in zip(delivery.event.chunks, _texts(delivery.event), strict=True)
+        }
+        chunk_ids: dict[str, list[str]] = {}
+        for delivery in deliveries:
+            chunk_ids.setdefault(delivery.event.tenant, []).extend(chunk.chunk_id for chunk in delivery.event.chunks)
+        embeddings: dict[str, Embedding | StageError] = {}
+        for tenant, ids in chunk_ids.items():
+            embeddings |= await self._known(tenant, ids)
+        new = [chunk_id for chunk_id in texts if chunk_id not in embeddings]
+        for start in range(0, len(new), self._settings.slice_chunks):
+            piece = new[start : start + self._settings.slice_chunks]
+            results = await call_isolated([texts[chunk_id] for chunk_id in piece], self._embed, "embedder")
+            embeddings |= zip(piece, results, strict=True)
+        return [
+            _outcome(delivery.event, (embeddings[chunk.chunk_id] for chunk in delivery.event.chunks))
+            for delivery in deliveries
+        ]
+
+    async def _known(self, tenant: str, chunk_ids: list[str]) -> dict[str, Embedding]:
+        if not chunk_ids:
+            return {}
+        try:
+            vectors = await self._store.vectors(tenant, chunk_ids)
+        except (BackendUnavailableError, BackendRejectedError) as error:
+            log.warning("vectors that may be stored are computed again", reason=str(error))
+            return {}
+        return {
+            chunk_id: Embedding.pack(self._embedder.model, vector)
+            for chunk_id, vector in vectors.items()
+            if vector.shape == (self._embedder.dimensions,)
+        }
 
     async def _embed(self, texts: Sequence[str]) -> list[Embedding]:
         vectors = await self._embedder.embed(texts)
@@ -57,7 +95,11 @@ class ChunkEmbeddingStage:
 
 def _texts(event: DocumentChunked) -> list[str]:
     title = event.title[:MAX_TITLE_CHARS].strip()
-    return [f"{title}\n\n{chunk.text}" if title else chunk.text for chunk in event.chunks]
+    return [_with_context(title if chunk.context is None else chunk.context, chunk.text) for chunk in event.chunks]
+
+
+def _with_context(context: str, text: str) -> str:
+    return f"{context}\n\n{text}" if context else text
 
 
 def _outcome(event: DocumentChunked, results: Iterable[Embedding | StageError]) -> Outcome:

@@ -7,32 +7,45 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from backends import vector_store
+from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.references import References
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import derive_id
 from schemas.revision import document_revision
 from schemas.values import Chunk
 from topics.specs import DOCUMENTS, TopicSpec
-from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
+from workers.outline import Outline, context_of
+from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError, RetryableError
 from workers.settings import ChunkingSettings
 from workers.splitting import Piece, Splitter, load_splitter
 
-_MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown"})
+# Of HTML and DOCX the conversion makes Markdown.
+_MARKDOWN_SUFFIXES = frozenset({".docx", ".htm", ".html", ".markdown", ".md", ".mdown", ".xhtml"})
 
 
 class ChunkingStage:
     """DocumentSubmitted or DocumentWithdrawn → DocumentChunked.
 
-    ``model`` is the folder or hub name of the embedding model, whose tokenizer measures the chunks; a document that
-    names no tenant is the ``default_tenant``'s.
+    ``model`` is the folder or hub name of the embedding model, whose tokenizer measures the chunks, and ``model_name``
+    what its vectors are known by; a document that names no tenant is the ``default_tenant``'s.
     """
 
     name = "chunking"
     consumes: tuple[TopicSpec, ...] = (DOCUMENTS,)
     subject: Literal["document"] = "document"
 
-    def __init__(self, settings: ChunkingSettings, model: Path, default_tenant: str) -> None:
+    def __init__(
+        self,
+        settings: ChunkingSettings,
+        model: Path,
+        model_name: str,
+        default_tenant: str,
+        references: References,
+    ) -> None:
         self._settings = settings
+        self._references = references
         self._model = model
+        self._model_name = model_name
         self._default_tenant = default_tenant
         self._splitter: Splitter | None = None
 
@@ -43,7 +56,7 @@ class ChunkingStage:
     async def start(self) -> None:
         settings = self._settings
         self._splitter = await asyncio.to_thread(
-            load_splitter, self._model, settings.max_tokens, settings.overlap_tokens
+            load_splitter, self._model, settings.max_tokens, settings.overlap_tokens, settings.context_tokens
         )
 
     async def stop(self) -> None:
@@ -53,6 +66,14 @@ class ChunkingStage:
         event = delivery.event
         tenant = event.tenant_id or delivery.headers.tenant or self._default_tenant
         document = event if isinstance(event, DocumentSubmitted) else DocumentSubmitted(text="")
+        if delivery.headers.dataref and isinstance(event, DocumentSubmitted) and not event.text:
+            try:
+                text = await self._references.read(delivery.headers.dataref)
+            except BackendRejectedError as error:
+                return RejectedError("bad_reference", f"The document's text cannot be fetched: {error}.")
+            except BackendUnavailableError as error:
+                return RetryableError("reference_unavailable", f"The document's text cannot be fetched: {error}.")
+            document = event.model_copy(update={"text": text})
         problem = next(_problems(delivery.key, tenant, document, self._settings.max_document_chars), None)
         if problem:
             return RejectedError("bad_document", problem)
@@ -72,21 +93,56 @@ class ChunkingStage:
         if self._splitter is None:
             msg = "the chunking stage has not been started"
             raise RuntimeError(msg)
-        markdown = PurePosixPath(document.source).suffix.lower() in _MARKDOWN_SUFFIXES
+        markdown = self._is_markdown(document)
         pieces = self._splitter.split(document.text, markdown=markdown)
-        return number_chunks(tenant, document_id, document, pieces)
+        outline = Outline(document.text if markdown else "")
+        contexts = self._contexts(self._splitter, document.title, [outline.path_at(begin) for begin in begins(pieces)])
+        return number_chunks((self._model_name, tenant, document_id), document, pieces, contexts)
+
+    def _is_markdown(self, document: DocumentSubmitted) -> bool:
+        if self._settings.strategy == "auto":
+            return PurePosixPath(document.source).suffix.lower() in _MARKDOWN_SUFFIXES
+        return self._settings.strategy == "markdown"
+
+    def _contexts(self, splitter: Splitter, title: str, paths: Sequence[tuple[str, ...]]) -> list[str]:
+        max_tokens = self._settings.context_tokens
+        known = {path: context_of(title, path, lambda text: splitter.cut(text, max_tokens)) for path in set(paths)}
+        return [known[path] for path in paths]
 
 
-def number_chunks(tenant: str, document_id: str, document: DocumentSubmitted, pieces: Sequence[Piece]) -> list[Chunk]:
-    """Give each piece an ID made from what is stored under it: an edit elsewhere in the document does not change it,
-    and the same text again gets one of its own.
+def begins(pieces: Sequence[Piece]) -> Iterator[int]:
+    """Where each piece begins with what the one before did not hold."""
+    before = 0
+    for piece in pieces:
+        begin = max(piece.start, before)
+        fresh = piece.text[begin - piece.start :]
+        yield begin + len(fresh) - len(fresh.lstrip("\n\r\t "))
+        before = piece.end
+
+
+def number_chunks(
+    owner: Sequence[str], document: DocumentSubmitted, pieces: Sequence[Piece], contexts: Sequence[str]
+) -> list[Chunk]:
+    """Give each piece an ID made from what is stored under it, its vector included: an edit elsewhere in the document
+    does not change it, and the same text again gets one of its own.
+
+    ``owner`` is whose it is: embedding model, tenant and document ID.
     """
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     chunks = []
-    for ordinal, piece in enumerate(pieces):
-        chunk_id = derive_id(tenant, document_id, document.title, document.source, piece.text, seen[piece.text])
-        seen[piece.text] += 1
-        chunks.append(Chunk(chunk_id=chunk_id, ordinal=ordinal, text=piece.text, start=piece.start, end=piece.end))
+    for ordinal, (piece, context) in enumerate(zip(pieces, contexts, strict=True)):
+        again = seen[piece.text, context]
+        seen[piece.text, context] += 1
+        chunks.append(
+            Chunk(
+                chunk_id=derive_id(*owner, document.title, document.source, context, piece.text, again),
+                ordinal=ordinal,
+                text=piece.text,
+                start=piece.start,
+                end=piece.end,
+                context=context,
+            )
+        )
     return chunks
 
 

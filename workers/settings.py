@@ -122,7 +122,14 @@ class ChunkingSettings(StageSettings):
     max_in_flight: int = Field(8, gt=0, description="Documents cut at once.")
     max_tokens: int = Field(200, gt=0, description="Longest chunk, in the embedder's tokens.")
     overlap_tokens: int = Field(30, ge=0, description="Tokens repeated from the end of the chunk before.")
-    max_document_chars: int = Field(3_000_000, gt=0, description="Longest document, in characters.")
+    strategy: Literal["auto", "markdown", "text"] = Field(
+        "auto",
+        description="Where to cut: markdown at headings first, text at paragraphs; auto goes by the document's source.",
+    )
+    context_tokens: int = Field(
+        48, ge=0, description="Longest title and heading path, in tokens, that is embedded before a chunk's text."
+    )
+    max_document_chars: int = Field(6_000_000, gt=0, description="Longest document, in characters.")
 
 
 class ChunkEmbeddingSettings(StageSettings):

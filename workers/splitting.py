@@ -36,6 +36,7 @@ class Splitter:
         # Many tokenizer files cut or pad to a length, and the count would be of that.
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        self._tokenizer = tokenizer
         self._plain = TextSplitter.from_huggingface_tokenizer(tokenizer, max_tokens, overlap=overlap_tokens)
         self._markdown = MarkdownSplitter.from_huggingface_tokenizer(tokenizer, max_tokens, overlap=overlap_tokens)
 
@@ -48,6 +49,13 @@ class Splitter:
             for offset, piece in splitter.chunk_indices(text[start:end])
             if piece.strip()
         ]
+
+    def cut(self, text: str, max_tokens: int) -> str:
+        """The beginning of ``text`` that is at most ``max_tokens`` long."""
+        tokens = self._tokenizer.encode(text[:SECTION_CHARS], add_special_tokens=False)
+        if len(tokens.ids) <= max_tokens:
+            return text[:SECTION_CHARS]
+        return text[: tokens.offsets[max_tokens][0]].rstrip()
 
 
 def sections(text: str, max_chars: int, boundaries: tuple[str, ...] = _BOUNDARIES) -> Iterator[tuple[int, int]]:
@@ -68,15 +76,18 @@ def sections(text: str, max_chars: int, boundaries: tuple[str, ...] = _BOUNDARIE
         yield start, len(text)
 
 
-def load_splitter(model: Path, max_tokens: int, overlap_tokens: int) -> Splitter:
+def load_splitter(model: Path, max_tokens: int, overlap_tokens: int, context_tokens: int = 0) -> Splitter:
     """Make a splitter that counts tokens as the embedding model does; ``model`` is its folder or hub name.
 
     Raises:
-        ValueError: there is no tokenizer, or the model reads less than ``max_tokens``.
+        ValueError: there is no tokenizer, or the model reads less than a chunk with its context.
     """
     limit = _reads_tokens(model)
-    if limit is not None and max_tokens > limit:
-        msg = f"chunking.max_tokens is {max_tokens}, but the embedding model reads {limit} tokens at most"
+    if limit is not None and max_tokens + context_tokens > limit:
+        msg = (
+            f"chunking.max_tokens is {max_tokens} and chunking.context_tokens {context_tokens}, but the embedding "
+            f"model reads {limit} tokens at most"
+        )
         raise ValueError(msg)
     try:
         tokenizer = (

@@ -1,4 +1,4 @@
-"""Which kind of file it is, by its content, and how each kind becomes text. It is called in a process of its own."""
+"""How each kind of file becomes text. It is called in a process of its own."""
 
 import io
 import re
@@ -13,16 +13,16 @@ from bs4 import BeautifulSoup
 from bs4.dammit import EncodingDetector
 from markdownify import MarkdownConverter
 
+from backends.conversion.kinds import OLE_MARK, Kind, kind_of
+from backends.conversion.tables import table_text
 from backends.conversion.values import ConversionError, Converted
 from backends.texts import NotTextError, decode_text, title_of
 
-# Some writers put a line of their own before it.
-_PDF_MARK_WITHIN = 1024
 _MAX_ARCHIVE_FILES = 5_000
 _MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 _DOCX_BODY = "word/document.xml"
-_HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
-_HTML_MARK = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+# The stream that holds an encrypted document, as MS-OFFCRYPTO names it.
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
 # What is not for reading.
 _UNREAD = ("script", "style", "noscript", "template", "svg", "iframe", "object", "embed", "head", "form", "canvas")
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*){2,}")
@@ -38,29 +38,30 @@ def convert(name: str, data: bytes) -> Converted:
     Raises:
         ConversionError: it is of no kind that is read, damaged, encrypted or empty.
     """
-    converted = _reader(name, data)(data)
+    kind = kind_of(name, data)
+    converted = _READERS[kind](data)
     text = _clean(converted.text)
     if not text:
         raise ConversionError("empty", "The file holds no text.")
-    title = _clean(converted.title) or title_of(text, PurePosixPath(name).with_suffix(".md"))
+    path = PurePosixPath(name)
+    # A table has no line that could be its title.
+    title = _clean(converted.title) or title_of(text, path if kind == "table" else path.with_suffix(".md"))
     return Converted(text, " ".join(title.split()))
 
 
-def _reader(name: str, data: bytes) -> Callable[[bytes], Converted]:
-    if b"%PDF-" in data[:_PDF_MARK_WITHIN]:
-        return _pdf
-    if data.startswith(b"PK\x03\x04"):
-        return _docx
-    if PurePosixPath(name).suffix.lower() in _HTML_SUFFIXES or _HTML_MARK.match(data[:_PDF_MARK_WITHIN]):
-        return _html
-    return _text
-
-
 def _text(data: bytes) -> Converted:
+    return Converted(_decoded(data))
+
+
+def _table(data: bytes) -> Converted:
+    return Converted(table_text(_decoded(data)))
+
+
+def _decoded(data: bytes) -> str:
     try:
-        return Converted(decode_text(data))
+        return decode_text(data)
     except NotTextError as error:
-        message = f"The file is not text, HTML, PDF or DOCX ({error})."
+        message = f"The file is not text, HTML, PDF, DOCX or CSV ({error})."
         raise ConversionError("unsupported", message) from error
 
 
@@ -88,6 +89,10 @@ def _markdown(markup: str) -> Converted:
 
 
 def _docx(data: bytes) -> Converted:
+    if data.startswith(OLE_MARK):
+        if _ENCRYPTED_PACKAGE in data:
+            raise ConversionError("encrypted", "The document is encrypted.")
+        raise ConversionError("unsupported", "The file is of an old Office format; save it as DOCX.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = archive.infolist()
@@ -120,6 +125,15 @@ def _pdf(data: bytes) -> Converted:
     if pages and not text.strip():
         raise ConversionError("empty", f"The PDF has {len(pages)} pages without text: only pictures of it, it seems.")
     return Converted(text, document.get_metadata_dict().get("Title", ""))
+
+
+_READERS: dict[Kind, Callable[[bytes], Converted]] = {
+    "pdf": _pdf,
+    "docx": _docx,
+    "html": _html,
+    "table": _table,
+    "text": _text,
+}
 
 
 def _clean(text: str) -> str:

@@ -67,7 +67,7 @@ def document_routes() -> APIRouter:
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def upload(request: Request, principal: Ingester) -> UploadedBody | Response:
-        """Text, Markdown, HTML, PDF or DOCX, as `multipart/form-data`. It is searchable once its status says so."""
+        """Text, Markdown, HTML, PDF, DOCX or CSV, as `multipart/form-data`. Searchable once its status says so."""
         core: Core = request.app.state.core
         await core.allow(principal)
         async with received(request) as uploaded:

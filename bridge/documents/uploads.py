@@ -32,8 +32,8 @@ REQUEST_BODY: dict[str, Any] = {
                     "file": {
                         "type": "string",
                         "format": "binary",
-                        "description": "Text, Markdown, HTML, PDF or DOCX. Its name is the document's: the same name "
-                        "again replaces it.",
+                        "description": "Text, Markdown, HTML, PDF, DOCX or CSV. Its name is the document's: the same "
+                        "name again replaces it.",
                     },
                     "title": {
                         "type": "string",

@@ -3,11 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from backends.errors import BackendRejectedError
 from backends.kafka import KafkaSettings
+from backends.references import References, ReferenceSettings
 from ragline.corpus import Document, Item, Skipped
 from ragline.ingest import IngestError, IngestSummary, ingest
 from schemas.events import DocumentIndexed, DocumentSubmitted
@@ -89,6 +92,46 @@ async def test_the_same_documents_again_change_nothing_and_a_changed_one_does(pi
     assert (first.indexed, first.unchanged) == (2, 0)
     assert (again.indexed, again.unchanged, again.chunks_removed) == (1, 1, 1)
     assert again.ok
+
+
+class Fetcher(Indexer):
+    """Fetches what travels beside its record; what cannot be fetched is refused."""
+
+    def __init__(self, references: References) -> None:
+        super().__init__()
+        self._references = references
+        self.fetched: list[str] = []
+
+    async def handle(self, delivery: Delivery[DocumentSubmitted]) -> Outcome:
+        if uri := delivery.headers.dataref:
+            assert delivery.event.text == ""
+            try:
+                text = await self._references.read(uri)
+            except BackendRejectedError as error:
+                return RejectedError("refused", str(error))
+            self.fetched.append(uri)
+            delivery = delivery._replace(event=delivery.event.model_copy(update={"text": text}))
+        return await super().handle(delivery)
+
+
+async def test_what_is_too_long_for_a_record_travels_beside_it(pipeline: Pipeline, tmp_path: Path) -> None:
+    place = f"file://{tmp_path}/"
+    writer = References(ReferenceSettings(allowed=(place,), write_to=place))
+    items = [Document("long", "word " * MIB), Document("short", "Text.")]
+    fetcher = Fetcher(writer)
+    async with pipeline.running(fetcher):
+        first, again = [
+            await ingest(pipeline.kafka, pipeline.names, items, report=ignore, timeout_s=30, references=writer)
+            for _ in range(2)
+        ]
+    assert (first.indexed, first.failed, first.skipped) == (2, [], [])
+    assert (again.unchanged, len(set(fetcher.fetched)), len(fetcher.fetched)) == (2, 1, 2)
+    async with pipeline.running(Fetcher(References(ReferenceSettings()))):
+        refused = await ingest(
+            pipeline.kafka, pipeline.names, items[:1], report=ignore, timeout_s=30, references=writer
+        )
+    assert [failure.document_id for failure in refused.failed] == ["long"]
+    assert "is refused" in refused.failed[0].reason
 
 
 async def test_without_workers_the_wait_ends_in_a_sentence(pipeline: Pipeline) -> None:

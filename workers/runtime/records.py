@@ -218,7 +218,7 @@ def failure(
         revision = ""
         if isinstance(event, DocumentStageEvent):
             revision = event.revision
-        elif isinstance(event, DocumentSubmitted):
+        elif isinstance(event, DocumentSubmitted) and not record.headers.dataref:
             revision = document_revision(event)
         failed = DocumentFailed(
             document_id=key, revision=revision, tenant=tenant or "", stage=stage, code=error.code, message=str(error)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ragline import corpus
-from ragline.corpus import CorpusError, Document, Skipped, demo_documents, read_all, read_lines
+from ragline.corpus import CorpusError, Document, File, Skipped, demo_documents, read_all, read_lines
 
 
 @pytest.fixture
@@ -91,6 +91,43 @@ def test_a_named_file_is_read_whatever_its_suffix(tmp_path: Path) -> None:
 def test_a_missing_name_is_refused_before_anything_is_read(notes: Path) -> None:
     with pytest.raises(CorpusError, match="no file or folder nowhere"):
         read_all([str(notes), "nowhere"])
+    with pytest.raises(CorpusError, match=r"no file that matches .*\*\.rst"):
+        read_all([str(notes / "*.rst")])
+
+
+def test_a_pattern_gives_the_ids_that_its_folder_gives(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(notes.parent)
+    (notes / "photo.png").write_bytes(b"\x89PNG\0")
+    found = list(read_all(["notes/**/*"]))
+    assert [item.id for item in found if isinstance(item, Document)] == ["notes/a.md", "notes/deep/b.txt"]
+    assert [(item.name, item.is_failure) for item in found if isinstance(item, Skipped)] == [("notes/photo.png", False)]
+    assert [item.id for item in read_all([f"{notes}/d*/*.txt"]) if isinstance(item, Document)] == ["notes/deep/b.txt"]
+
+
+def test_what_is_no_text_is_found_to_be_converted(notes: Path) -> None:
+    (notes / "a.pdf").write_bytes(b"%PDF-1.7")
+    (notes / "b.csv").write_text("name\nx\n")
+    (notes / "lies.txt").write_bytes(b"PK\x03\x04")
+    files = [item for item in read_all([str(notes)]) if isinstance(item, File)]
+    assert files == [File(f"notes/{name}", notes / name, f"notes/{name}") for name in ("a.pdf", "b.csv", "lies.txt")]
+
+
+def test_standard_input_may_be_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = b'{"_id": "a", "text": "One."}\n{"text": "Two."}\n{broken\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    first, second, third = read_all(["-"], "p")
+    assert first == Document("p/a", "One.", "", "p/a")
+    assert second == Document("p/stdin:2", "Two.", "", "p/stdin:2")
+    assert isinstance(third, Skipped)
+    assert third.is_failure
+
+
+def test_too_much_on_standard_input_is_not_cut_but_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "_MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 101)))
+    [item] = read_all(["-"])
+    assert isinstance(item, Skipped)
+    assert item.reason.startswith("larger than")
 
 
 def test_json_lines_give_documents_and_name_the_lines_that_are_none() -> None:

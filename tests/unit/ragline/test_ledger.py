@@ -1,18 +1,17 @@
 import pytest
 
-from ragline.corpus import Document, Skipped
+from ragline.corpus import Document, Skipped, Withdrawal
 from ragline.ledger import Ledger, submission
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
 from schemas.headers import Headers
-from schemas.revision import document_revision
 from topics.specs import DOCUMENTS, MIB
 
 DOCUMENT = Document("d1", "Text.", "Title", "source")
 
 
 def revision(document: Document) -> str:
-    return document_revision(submission(document, None).event)
+    return submission(document, None).revision
 
 
 def indexed(document: Document, *, chunks: int = 2, added: int = 2, removed: int = 0) -> DocumentIndexed:
@@ -55,7 +54,7 @@ def test_a_document_becomes_a_record_that_the_chunking_stage_can_read() -> None:
 def test_a_document_sent_again_is_a_new_event_of_the_same_revision() -> None:
     one, two = submission(DOCUMENT, None), submission(DOCUMENT, None)
     assert one.headers != two.headers
-    assert document_revision(one.event) == document_revision(two.event)
+    assert one.revision == two.revision
 
 
 def test_what_is_indexed_unchanged_or_failed_is_counted_once(ledger: Ledger) -> None:
@@ -108,3 +107,15 @@ def test_an_ingest_is_fine_if_only_other_kinds_were_skipped(ledger: Ledger) -> N
     assert ledger.summary.ok
     ledger.admit(Skipped("broken.txt", "binary"), None)
     assert not ledger.summary.ok
+
+
+def test_a_withdrawal_is_a_null_value_and_ends_when_the_document_is_gone() -> None:
+    ledger = Ledger()
+    record = ledger.admit(Withdrawal("d", "t"), "another")
+    assert record is not None
+    assert (record.key, record.value, Headers.decode(record.headers).tenant) == (b"d", None, "t")
+    gone = DocumentIndexed(document_id="d", revision=record.revision, tenant="t", chunks=0, added=0, removed=3)
+    assert not ledger.conclude(gone.model_copy(update={"revision": "older", "chunks": 3}))
+    assert ledger.conclude(gone)
+    assert ledger.summary.ok
+    assert ledger.summary.chunks_removed == 3

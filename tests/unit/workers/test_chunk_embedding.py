@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 
 from backends.errors import BackendUnavailableError
 from backends.memory_embedder import HashedEmbedder
+from backends.memory_vector_store import MemoryVectorStore
 from schemas.events import ChunksEmbedded, DocumentChunked
-from schemas.headers import Headers, Origin
+from schemas.headers import Headers, Origin, derive_id
 from schemas.values import Chunk, FloatArray
 from workers.chunk_embedding import MAX_TITLE_CHARS, ChunkEmbeddingStage
+from workers.indexing import stored_chunks
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
 from workers.settings import ChunkEmbeddingSettings
 
@@ -33,6 +36,11 @@ class Recorder(HashedEmbedder):
         return await super().embed(texts)
 
 
+@pytest.fixture
+def store() -> MemoryVectorStore:
+    return MemoryVectorStore()
+
+
 def deliver(*texts: str, title: str = "", document_id: str = "d") -> Delivery[DocumentChunked]:
     event = DocumentChunked(
         document_id=document_id,
@@ -41,14 +49,19 @@ def deliver(*texts: str, title: str = "", document_id: str = "d") -> Delivery[Do
         title=title,
         source="s",
         chunks=tuple(
-            Chunk(chunk_id=f"{document_id}{at}", ordinal=at, text=text, start=0, end=0) for at, text in enumerate(texts)
+            Chunk(chunk_id=derive_id(document_id, title, text), ordinal=at, text=text, start=0, end=0)
+            for at, text in enumerate(texts)
         ),
     )
     return Delivery(document_id, event, Headers(), Origin("rag.chunks", 0, 0), NOW)
 
 
-def make_stage(embedder: HashedEmbedder, slice_chunks: int = 64) -> ChunkEmbeddingStage:
-    return ChunkEmbeddingStage(ChunkEmbeddingSettings(slice_chunks=slice_chunks), embedder)
+def make_stage(
+    embedder: HashedEmbedder, slice_chunks: int = 64, store: MemoryVectorStore | None = None
+) -> ChunkEmbeddingStage:
+    return ChunkEmbeddingStage(
+        ChunkEmbeddingSettings(slice_chunks=slice_chunks), embedder, store or MemoryVectorStore()
+    )
 
 
 def embedded(outcome: Outcome) -> ChunksEmbedded:
@@ -75,6 +88,20 @@ async def test_a_title_stays_short_and_may_be_missing() -> None:
     assert embedder.calls == [["one", "t" * MAX_TITLE_CHARS + "\n\ntwo", "three"]]
 
 
+async def test_a_chunk_with_a_context_is_embedded_with_it() -> None:
+    embedder = Recorder()
+    delivery = deliver("one", "two", "three", title="Title")
+    chunks = [
+        chunk.model_copy(update={"context": context})
+        for chunk, context in zip(delivery.event.chunks, ["Title > Part", "", None], strict=True)
+    ]
+    [outcome] = await make_stage(embedder).handle(
+        [delivery._replace(event=delivery.event.model_copy(update={"chunks": tuple(chunks)}))]
+    )
+    assert embedder.calls == [["Title > Part\n\none", "two", "Title\n\nthree"]]
+    assert [chunk.text for chunk in embedded(outcome).chunks] == ["one", "two", "three"]
+
+
 async def test_many_chunks_are_embedded_in_slices_across_documents() -> None:
     embedder = Recorder()
     outcomes = await make_stage(embedder, slice_chunks=2).handle(
@@ -93,3 +120,44 @@ async def test_a_bad_chunk_fails_its_document_alone() -> None:
 async def test_documents_done_before_the_embedder_went_away_are_done() -> None:
     outcomes = await make_stage(Recorder(calls_left=1), slice_chunks=2).handle([deliver("a"), deliver("b", "c")])
     assert [type(outcome) for outcome in outcomes] == [Produce, UnavailableError]
+
+
+async def index(store: MemoryVectorStore, outcome: Outcome) -> None:
+    await store.replace("t", "d", stored_chunks(embedded(outcome)))
+
+
+async def test_what_is_stored_is_not_embedded_again(store: MemoryVectorStore) -> None:
+    embedder = Recorder()
+    stage = make_stage(embedder, store=store)
+    [first] = await stage.handle([deliver("one", "two")])
+    await index(store, first)
+    [again] = await stage.handle([deliver("one", "two")])
+    assert again == first
+    assert embedder.calls == [["one", "two"]]
+    [more] = await stage.handle([deliver("one", "two", "three")])
+    assert embedder.calls == [["one", "two"], ["three"]]
+    assert embedded(more).embeddings[:2] == embedded(first).embeddings
+
+
+async def test_the_same_chunk_twice_in_a_batch_is_embedded_once() -> None:
+    embedder = Recorder()
+    outcomes = await make_stage(embedder).handle([deliver("one"), deliver("one", "two")])
+    assert embedder.calls == [["one", "two"]]
+    assert [len(embedded(outcome).embeddings) for outcome in outcomes] == [1, 2]
+
+
+async def test_without_the_store_all_is_embedded(store: MemoryVectorStore) -> None:
+    embedder = Recorder()
+    stage = make_stage(embedder, store=store)
+    [first] = await stage.handle([deliver("one")])
+    await index(store, first)
+    store.away = True
+    assert await stage.handle([deliver("one")]) == [first]
+    assert embedder.calls == [["one"], ["one"]]
+
+
+async def test_vectors_of_another_length_are_not_taken(store: MemoryVectorStore) -> None:
+    short = embedded((await make_stage(HashedEmbedder(8)).handle([deliver("one")]))[0])
+    await store.replace("t", "d", stored_chunks(short))
+    [outcome] = await make_stage(HashedEmbedder(16), store=store).handle([deliver("one")])
+    assert embedded(outcome).embeddings[0].dimensions == 16

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from backends.errors import BackendUnavailableError
+from backends.references import References, ReferenceSettings
 from backends.vector_store import MAX_DOCUMENT_ID_BYTES, MAX_SOURCE_BYTES, MAX_TENANT_BYTES, MAX_TITLE_BYTES
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import Headers, Origin
 from workers.chunking import ChunkingStage
-from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
+from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError, RetryableError
 from workers.settings import ChunkingSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -25,10 +27,19 @@ async def stage(tmp_path: Path) -> AsyncIterator[ChunkingStage]:
     words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     words.save(str(tmp_path / "tokenizer.json"))
-    stage = ChunkingStage(ChunkingSettings(max_tokens=5, overlap_tokens=0, max_document_chars=100), tmp_path, "default")
+    stage = make_stage(tmp_path)
     await stage.start()
     yield stage
     await stage.stop()
+
+
+def make_stage(
+    model: Path, name: str = "embedder", references: ReferenceSettings | None = None, **settings: object
+) -> ChunkingStage:
+    chosen = ChunkingSettings.model_validate(
+        {"max_tokens": 5, "overlap_tokens": 0, "max_document_chars": 100} | settings
+    )
+    return ChunkingStage(chosen, model, name, "default", References(references or ReferenceSettings()))
 
 
 def deliver(
@@ -124,3 +135,86 @@ async def test_markdown_goes_by_its_source(stage: ChunkingStage) -> None:
     markdown = chunked(await stage.handle(deliver(text, source="notes.MD")))
     assert [chunk.text for chunk in plain.chunks] == ["a b\n# f", "g h"]
     assert [chunk.text for chunk in markdown.chunks] == ["a b", "# f\n\ng h"]
+    assert [chunk.text for chunk in chunked(await stage.handle(deliver(text, source="notes.docx"))).chunks] == [
+        "a b",
+        "# f\n\ng h",
+    ]
+
+
+@pytest.mark.usefixtures("stage")
+async def test_the_strategy_is_a_setting(tmp_path: Path) -> None:
+    text = "a b\n# f\n\ng h"
+    for strategy, first in (("markdown", "a b"), ("text", "a b\n# f")):
+        chosen = make_stage(tmp_path, strategy=strategy)
+        await chosen.start()
+        for source in ("notes.txt", "notes.md"):
+            assert chunked(await chosen.handle(deliver(text, source=source))).chunks[0].text == first
+
+
+async def test_a_chunk_carries_title_and_headings_beside_its_text(stage: ChunkingStage) -> None:
+    text = "# One\n\na b c\n\n## Two\n\nd e f\n\n# Three\n\ng h i"
+    event = chunked(await stage.handle(deliver(text, title="The\ntitle", source="notes.md")))
+    assert [(chunk.text, chunk.context) for chunk in event.chunks] == [
+        ("# One\n\na b c", "The title"),
+        ("## Two\n\nd e f", "The title > One"),
+        ("# Three\n\ng h i", "The title"),
+    ]
+    again = chunked(await stage.handle(deliver(text.replace("One", "Other"), title="The\ntitle", source="notes.md")))
+    assert [old.chunk_id == new.chunk_id for old, new in zip(event.chunks, again.chunks, strict=True)] == [
+        False,
+        False,  # its vector is of the heading over it, too
+        True,
+    ]
+
+
+@pytest.mark.usefixtures("stage")
+async def test_context_keeps_to_its_tokens_and_may_be_none(tmp_path: Path) -> None:
+    short, none = make_stage(tmp_path, context_tokens=3), make_stage(tmp_path, context_tokens=0)
+    await short.start()
+    await none.start()
+    delivery = deliver("# One\n\n## Two\n\na b c d e", title="Title", source="notes.md")
+    assert chunked(await short.handle(delivery)).chunks[-1].context == "Title > Two"
+    assert chunked(await none.handle(delivery)).chunks[-1].context == ""
+
+
+async def test_another_embedding_model_gives_other_chunks(stage: ChunkingStage, tmp_path: Path) -> None:
+    other = make_stage(tmp_path, name="other")
+    await other.start()
+    [one, *_] = chunked(await stage.handle(deliver())).chunks
+    [two, *_] = chunked(await other.handle(deliver())).chunks
+    assert one.chunk_id != two.chunk_id
+
+
+@pytest.mark.usefixtures("stage")
+async def test_a_text_beside_its_record_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "long.txt").write_text(TEXT)
+    uri = f"file://{tmp_path}/texts/long.txt"
+    stage = make_stage(tmp_path, references=ReferenceSettings(allowed=(f"file://{tmp_path}/texts/",)))
+    await stage.start()
+    by_reference = await stage.handle(deliver("", title="Title", headers=Headers(dataref=uri)))
+    assert by_reference == await stage.handle(deliver(TEXT, title="Title"))
+    # What is withdrawn is not fetched, and what comes with its text neither.
+    assert chunked(await stage.handle(deliver(None, headers=Headers(dataref="file:///none")))).chunks == ()
+    assert chunked(await stage.handle(deliver(FIRST, headers=Headers(dataref="file:///none")))).chunks
+
+
+async def test_a_reference_that_is_not_allowed_is_refused_in_a_sentence(stage: ChunkingStage) -> None:
+    outcome = await stage.handle(deliver("", headers=Headers(dataref="file:///etc/passwd")))
+    assert isinstance(outcome, RejectedError)
+    assert outcome.code == "bad_reference"
+    assert str(outcome) == (
+        "The document's text cannot be fetched: the reference file:///etc/passwd is refused: "
+        "it is not below a prefix in references.allowed."
+    )
+
+
+async def test_a_text_whose_place_is_away_is_fetched_later(
+    stage: ChunkingStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(_: str) -> str:
+        raise BackendUnavailableError("it is away")
+
+    monkeypatch.setattr(stage._references, "read", read)
+    outcome = await stage.handle(deliver("", headers=Headers(dataref="s3://b/k")))
+    assert isinstance(outcome, RetryableError)

@@ -94,6 +94,15 @@ def test_a_model_without_tokenizer_is_refused_in_a_sentence(tmp_path: Path) -> N
 def test_chunks_longer_than_the_model_reads_are_refused_in_a_sentence(tmp_path: Path) -> None:
     tokenizer().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "sentence_bert_config.json").write_bytes(orjson.dumps({"max_seq_length": 102}))
-    load_splitter(tmp_path, 100, 0)
-    with pytest.raises(ValueError, match=r"chunking\.max_tokens is 101, .* 100 tokens"):
-        load_splitter(tmp_path, 101, 0)
+    load_splitter(tmp_path, 90, 0, 10)
+    with pytest.raises(ValueError, match=r"chunking\.max_tokens is 90 and chunking\.context_tokens 11, .* 100 tokens"):
+        load_splitter(tmp_path, 90, 0, 11)
+
+
+@given(texts, st.integers(0, 20))
+def test_what_is_cut_is_a_beginning_within_the_limit(text: str, max_tokens: int) -> None:
+    beginning = SPLITTER.cut(text, max_tokens)
+    assert text.startswith(beginning)
+    assert len(COUNTER.encode(beginning, add_special_tokens=False).ids) <= max_tokens
+    if len(COUNTER.encode(text, add_special_tokens=False).ids) <= max_tokens:
+        assert beginning == text

@@ -120,6 +120,11 @@ def test_failures_end_what_they_belong_to() -> None:
     [failed] = records.failure(make_record(), document, "document", "chunking", error)
     assert isinstance(failed, DocumentFailed)
     assert failed.revision == document_revision(document)
+    # Without the text of a document nobody knows its revision.
+    by_reference = make_record(dataref="s3://b/k")
+    [failed] = records.failure(by_reference, DocumentSubmitted(text=""), "document", "chunking", error)
+    assert isinstance(failed, DocumentFailed)
+    assert failed.revision == ""
     assert records.failure(make_record(), None, None, "projector", error) == ()
 
 
