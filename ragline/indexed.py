@@ -1,8 +1,8 @@
 """What is searchable already, read from ``rag.documents.indexed``."""
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, partitions_of, stop_consumer
 from schemas import codec
 from schemas.events import DocumentIndexed
 from schemas.headers import Headers
@@ -28,8 +28,7 @@ async def indexed_revisions(kafka: KafkaSettings, names: Namespace) -> dict[str,
     )
     await consumer.start()
     try:
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - else only subscribed topics are known
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        partitions = await partitions_of(consumer, topic)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         for tp in partitions:
