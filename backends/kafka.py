@@ -1,9 +1,10 @@
-"""How to reach Kafka, and how to leave it."""
+"""How to reach Kafka, how to read a topic in no group, and how to leave."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 _CANCEL_AGAIN_S = 0.1
@@ -42,6 +43,25 @@ class KafkaSettings(BaseModel):
 
             options["ssl_context"] = create_ssl_context(cafile=self.ssl_ca_file)
         return options
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """The partitions that a topic has now; none if it is missing.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+    """
+    # Else only topics of a subscription are known.
+    await consumer._client.force_metadata_update()  # noqa: SLF001 - nothing public asks for others
+    return [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+
+
+async def has_reached(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether everything before these offsets has been read."""
+    for partition, end in ends.items():
+        if await consumer.position(partition) < end:
+            return False
+    return True
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

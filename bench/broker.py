@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -59,11 +59,8 @@ async def running_valkey() -> AsyncIterator[str]:
     Raises:
         RuntimeError: it does not start.
     """
-    with TemporaryDirectory(prefix="ragline-bench-") as folder:
-        port = free_port()
-        spec = await asyncio.to_thread(valkey_process, Path(folder) / "data", _HOST, port)
-        async with _started(spec, Path(folder, "log")):
-            yield f"redis://{_HOST}:{port}/0"
+    async with _alone(valkey_process) as address:
+        yield f"redis://{address}/0"
 
 
 @contextlib.asynccontextmanager
@@ -73,16 +70,23 @@ async def running_milvus() -> AsyncIterator[str]:
     Raises:
         RuntimeError: it does not start.
     """
-    with TemporaryDirectory(prefix="ragline-bench-") as folder:
-        port = free_port()
-        spec = await asyncio.to_thread(milvus_process, Path(folder) / "data", _HOST, port)
-        async with _started(spec, Path(folder, "log")):
-            yield f"http://{_HOST}:{port}"
+    async with _alone(milvus_process) as address:
+        yield f"http://{address}"
 
 
 def free_port() -> int:
     """A port that nobody listens on now."""
     return _free_ports(1)[0]
+
+
+@contextlib.asynccontextmanager
+async def _alone(process: Callable[[Path, str, int], ProcessSpec]) -> AsyncIterator[str]:
+    """A server on a free port with a folder of its own; gives host and port."""
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        port = free_port()
+        spec = await asyncio.to_thread(process, Path(folder) / "data", _HOST, port)
+        async with _started(spec, Path(folder, "log")):
+            yield f"{_HOST}:{port}"
 
 
 @contextlib.asynccontextmanager

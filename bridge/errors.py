@@ -99,6 +99,11 @@ def error_response(status: int, code: str, message: str, headers: dict[str, str]
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
+def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """Errors that any route may answer, and ``statuses``, as the OpenAPI document shows them."""
+    return {status: {"model": ErrorBody} for status in (401, 403, 422, 429, 503, *statuses)}
+
+
 def response_to(error: BridgeError) -> JSONResponse:
     """What a client is told of ``error``."""
     return error_response(error.status, error.code, str(error), error.headers)

@@ -4,7 +4,6 @@ Source: HTML Living Standard, section 9.2: a client connects again by itself, wi
 stops doing so once it is answered 204.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -14,10 +13,10 @@ from starlette.responses import StreamingResponse
 from backends.errors import BackendUnavailableError
 from bridge.access import Principal
 from bridge.core import ENDING_ID, Core
-from bridge.errors import NotFoundError, OverloadedError
+from bridge.errors import NotFoundError, OverloadedError, UnauthorizedError
+from bridge.following import messages
 from bridge.messages import Message, Problem, TerminalReached
 
-_PING_S = 15.0
 _RECONNECT_MS = 1_000
 _RETRY_AFTER_S = 5
 
@@ -57,34 +56,16 @@ async def _only(ending: TerminalReached) -> AsyncGenerator[bytes, None]:
 
 
 async def _live(core: Core, principal: Principal, request_id: str, after: str) -> AsyncGenerator[bytes, None]:
-    over = asyncio.Event()
-    with core.streaming(), core.access.watching(principal, over.set):
-        async with aclosing(core.follow(principal, request_id, after)) as messages:
-            stops = {asyncio.create_task(core.draining.wait()), asyncio.create_task(over.wait())}
-            coming = asyncio.ensure_future(anext(messages, None))
-            try:
-                while True:
-                    done, _ = await asyncio.wait({coming, *stops}, timeout=_PING_S, return_when=asyncio.FIRST_COMPLETED)
-                    if done & stops:
-                        yield format_sse_event(comment="connect again", retry=_RECONNECT_MS)
-                        return
-                    if not done:
-                        yield KEEPALIVE_COMMENT
-                        continue
-                    message = coming.result()
-                    if message is None:
-                        return
-                    yield _event(message)
-                    coming = asyncio.ensure_future(anext(messages, None))
-            except BackendUnavailableError as error:
-                problem = Problem(request_id=request_id, code="unavailable", message=str(error))
-                # Not "error": that is the name of what clients raise when a connection fails.
-                yield format_sse_event(data_str=problem.model_dump_json(), event="problem", retry=_RECONNECT_MS)
-            finally:
-                tasks = {coming, *stops}
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
+    try:
+        async with aclosing(messages(core, principal, request_id, after)) as coming:
+            async for message in coming:
+                yield KEEPALIVE_COMMENT if message is None else _event(message)
+    except (OverloadedError, UnauthorizedError):
+        yield format_sse_event(comment="connect again", retry=_RECONNECT_MS)
+    except BackendUnavailableError as error:
+        problem = Problem(request_id=request_id, code="unavailable", message=str(error))
+        # Not "error": that is the name of what clients raise when a connection fails.
+        yield format_sse_event(data_str=problem.model_dump_json(), event="problem", retry=_RECONNECT_MS)
 
 
 def _event(message: Message) -> bytes:

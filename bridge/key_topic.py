@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, partitions_of, stop_consumer
 from bridge.keys import KeyRing
 from schemas import codec
 from schemas.events import ApiKeyCreated, ApiKeyRevoked
@@ -104,8 +104,7 @@ async def _reading(kafka: KafkaSettings, topic: str) -> AsyncIterator[tuple[AIOK
     )
     try:
         await consumer.start()
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - else only topics of a subscription are known
-        if not consumer.partitions_for_topic(topic):
+        if not await partitions_of(consumer, topic):
             raise OSError(f"topic {topic} is missing; create the topics with: ragline topics apply")
         partition = TopicPartition(topic, _PARTITION)
         consumer.assign([partition])

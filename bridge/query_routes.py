@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from bridge.access import Asker
 from bridge.core import Core
+from bridge.errors import documented
 from bridge.event_stream import EventStream, events_after
 from bridge.messages import (
     CancelBody,
     EntryId,
-    ErrorBody,
     QueryAcceptedBody,
     Question,
     RequestId,
@@ -27,16 +27,11 @@ _Id = Annotated[RequestId, Path()]
 _BEGINNING = "0"
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """What a route may answer besides, all with one body."""
-    return {status: {"model": ErrorBody} for status in (401, 403, 422, 429, 503, *statuses)}
-
-
 def query_routes() -> APIRouter:
     """Routes under ``/v1/queries``."""
     router = APIRouter(prefix="/v1/queries", tags=["queries"])
 
-    @router.post("", status_code=202, summary="Ask a question", responses=_errors(400, 408, 413))
+    @router.post("", status_code=202, summary="Ask a question", responses=documented(400, 408, 413))
     async def ask_question(
         request: Request,
         principal: Asker,
@@ -52,7 +47,7 @@ def query_routes() -> APIRouter:
             request_id = await core.ask_once(principal, question, idempotency_key, trace)
         return QueryAcceptedBody(request_id=request_id)
 
-    @router.get("/{request_id}", summary="See what has become of a question", responses=_errors(404))
+    @router.get("/{request_id}", summary="See what has become of a question", responses=documented(404))
     async def see_query(request: Request, principal: Asker, request_id: _Id) -> QuerySummary:
         """The stages passed, the sources found, the answer so far, and how it ended."""
         return await _core(request).find(principal, request_id)
@@ -62,7 +57,7 @@ def query_routes() -> APIRouter:
         summary="Follow a question",
         # Errors are JSON all the same.
         response_class=Response,
-        responses=_errors(404)
+        responses=documented(404)
         | {
             200: {"description": "Events.", "content": {"text/event-stream": {}}},
             204: {"description": "Everything has been sent before: do not connect again."},
@@ -83,7 +78,7 @@ def query_routes() -> APIRouter:
             return Response(status_code=204)
         return EventStream(events, headers={"Cache-Control": "no-store"})
 
-    @router.delete("/{request_id}", status_code=202, summary="Cancel a question", responses=_errors(404))
+    @router.delete("/{request_id}", status_code=202, summary="Cancel a question", responses=documented(404))
     async def cancel_query(request: Request, principal: Asker, request_id: _Id) -> CancelBody:
         """It ends as cancelled, unless it has ended already."""
         await _core(request).cancel(principal, request_id)

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 import structlog
 import uuid_utils
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from backends.errors import BackendUnavailableError
-from backends.kafka import stop_consumer
+from backends.kafka import partitions_of, stop_consumer
 from backends.live_view import LiveView, stream_of
 from backends.redis_live_view import RedisLiveView
 from ragline.answers import Answer, Progress, Reader, RequestError, Restart, Sources, Token, Update, conclude, terminal
@@ -201,11 +201,9 @@ class Client:
 
     async def _watch_answers(self) -> None:
         topic = self._names.topic(ANSWERS)
-        await self._consumer._client.force_metadata_update()  # noqa: SLF001 - else only topics of a subscription are known
-        partitions = self._consumer.partitions_for_topic(topic)
-        if not partitions:
+        assigned = await partitions_of(self._consumer, topic)
+        if not assigned:
             raise ConnectionError(f"topic {topic} is missing; create the topics with: ragline topics apply")
-        assigned = [TopicPartition(topic, number) for number in partitions]
         self._consumer.assign(assigned)
         await self._consumer.seek_to_end(*assigned)
         for tp in assigned:

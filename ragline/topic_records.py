@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, partitions_of, stop_consumer
 
 _POLL_MS = 500
 
@@ -24,8 +24,7 @@ async def records_of(kafka: KafkaSettings, topic: str) -> AsyncGenerator[Consume
     )
     try:
         await consumer.start()
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - else only subscribed topics are known
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        partitions = await partitions_of(consumer, topic)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions) if partitions else {}
         for tp in partitions:

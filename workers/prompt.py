@@ -72,7 +72,7 @@ class PromptStage:
         passages = [self._plain(passage) for passage in event.passages]
         sampling = event.query.options.sampling
         budget = min(self._settings.max_prompt_tokens, self._max_model_len - sampling.max_tokens)
-        history = self._history(event, template.render(question, ()), budget)
+        history = self._history(event, template, question, budget) if event.query.history else ()
 
         def render(sources: Sequence[Source]) -> tuple[ChatMessage, ...]:
             return assemble(template.render(question, sources), history)
@@ -98,14 +98,15 @@ class PromptStage:
         )
         return Produce((built,))
 
-    def _history(self, event: PassagesRetrieved, prompt: Sequence[ChatMessage], budget: int) -> tuple[ChatMessage, ...]:
+    def _history(
+        self, event: PassagesRetrieved, template: PromptTemplate, question: str, budget: int
+    ) -> tuple[ChatMessage, ...]:
         """The instructions, and the latest messages within their share of the prompt: the rest is for passages."""
+        prompt = template.render(question, ())
         messages = [
             message.model_copy(update={"content": self._tokenizer.plain(message.content)})
             for message in event.query.history
         ]
-        if not messages:
-            return ()
         instructions = [message for message in messages if message.role == "system"]
         limit = self._tokenizer.count(assemble(prompt, instructions)) + min(
             self._settings.max_history_tokens, budget // 2

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, has_reached, stop_consumer
 from bridge.documents.states import Ending
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed
@@ -75,10 +75,8 @@ class KafkaEndings(HeldEndings):
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while True:
-            if not self.ready.is_set():
-                standing = [await consumer.position(partition) >= end for partition, end in ends.items()]
-                if all(standing):
-                    self.ready.set()
+            if not self.ready.is_set() and await has_reached(consumer, ends):
+                self.ready.set()
             for records in (await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)).values():
                 for record in records:
                     self._read(record)

@@ -14,6 +14,7 @@ from bridge.documents.naming import document_id as id_of
 from bridge.documents.naming import own_prefix
 from bridge.documents.states import WITHDRAWN_REVISION, DocumentBody, Submission, state
 from bridge.documents.uploads import (
+    MAX_TITLE_CHARS,
     REQUEST_BODY,
     TooLargeError,
     UnreadableFileError,
@@ -21,15 +22,13 @@ from bridge.documents.uploads import (
     Upload,
     received,
 )
-from bridge.errors import BridgeError, NotFoundError, OverloadedError
+from bridge.errors import BridgeError, NotFoundError, OverloadedError, documented
 from bridge.kept import beside, keep, kept
 from bridge.leaving import CLIENT_LEFT, ClientLeftError, unless_client_leaves
-from bridge.messages import ErrorBody
 from schemas.events import DocumentSubmitted, DocumentWithdrawn
 from schemas.revision import document_revision
 from schemas.values import Count
 
-_MAX_TITLE_CHARS = 300
 _RETRY_AFTER_S = 5
 
 _LINKS = {
@@ -63,7 +62,7 @@ def document_routes() -> APIRouter:
         status_code=202,
         summary="Upload a document",
         response_model=UploadedBody,
-        responses=_errors(400, 408, 413, 415) | {202: {"links": _LINKS}},
+        responses=documented(400, 408, 413, 415) | {202: {"links": _LINKS}},
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def upload(request: Request, principal: Ingester) -> UploadedBody | Response:
@@ -81,7 +80,7 @@ def document_routes() -> APIRouter:
         "/{document_id:path}",
         operation_id="see_document",
         summary="See what has become of a document",
-        responses=_errors(404),
+        responses=documented(404),
     )
     async def see_document(request: Request, principal: Ingester, document_id: _Id) -> DocumentBody:
         """Whether it is searchable yet."""
@@ -94,7 +93,7 @@ def document_routes() -> APIRouter:
         operation_id="withdraw_document",
         status_code=202,
         summary="Take a document away",
-        responses=_errors(404),
+        responses=documented(404),
     )
     async def withdraw(request: Request, principal: Ingester, document_id: _Id) -> DocumentBody:
         """It is found no more once `GET` answers 404."""
@@ -119,7 +118,7 @@ async def _text_of(core: Core, uploaded: Upload) -> Converted:
 
 
 async def _submit(core: Core, principal: Principal, uploaded: Upload, converted: Converted) -> UploadedBody:
-    title = (uploaded.title or converted.title)[:_MAX_TITLE_CHARS]
+    title = (uploaded.title or converted.title)[:MAX_TITLE_CHARS]
     event = DocumentSubmitted(text=converted.text, title=title, source=uploaded.name, tenant=principal.tenant)
     document_id, at_ms = id_of(principal.tenant, uploaded.name), _now_ms()
     try:
@@ -166,7 +165,3 @@ def _beside(principal: Principal, document_id: str) -> str:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _errors(*statuses: int) -> dict[int | str, dict[str, object]]:
-    return {status: {"model": ErrorBody} for status in (401, 403, 422, 429, 503, *statuses)}

@@ -15,7 +15,7 @@ from bridge.documents.naming import file_name
 from bridge.errors import BridgeError
 
 _MAX_FIELD_BYTES = 4_096
-_MAX_TITLE_CHARS = 300
+MAX_TITLE_CHARS = 300
 _FIELDS = {"file", "title"}
 _MULTIPART = "multipart/form-data"
 
@@ -37,7 +37,7 @@ REQUEST_BODY: dict[str, Any] = {
                     },
                     "title": {
                         "type": "string",
-                        "maxLength": _MAX_TITLE_CHARS,
+                        "maxLength": MAX_TITLE_CHARS,
                         "description": "What the passages are headed with; by default what the file calls itself.",
                     },
                 },
@@ -99,6 +99,6 @@ def _upload(form: FormData) -> Upload:
     file, title = form.get("file"), form.get("title", "")
     if not isinstance(file, UploadFile):
         raise UnreadableFileError("The form needs one file, in the field file.")
-    if not isinstance(title, str) or len(title) > _MAX_TITLE_CHARS:
-        raise UnreadableFileError(f"The title must be text of at most {_MAX_TITLE_CHARS} characters.")
+    if not isinstance(title, str) or len(title) > MAX_TITLE_CHARS:
+        raise UnreadableFileError(f"The title must be text of at most {MAX_TITLE_CHARS} characters.")
     return Upload(file_name(file.filename), " ".join(title.split()), file)

@@ -16,6 +16,7 @@ from backends.errors import BackendUnavailableError
 from bridge.access import Asker, Principal
 from bridge.core import Core
 from bridge.errors import BridgeError
+from bridge.following import messages
 from bridge.leaving import CLIENT_LEFT, ClientLeftError, unless_client_leaves
 from bridge.messages import Delta, Message, Sources, TerminalReached, traceparent_or_none
 from bridge.openai.chat_request import ChatRequest
@@ -41,13 +42,7 @@ from bridge.openai.errors import (
 )
 from bridge.openai.ids import CHAT, created_s
 from bridge.openai.steady import RestartedError, SteadyText
-from bridge.openai.streams import (
-    KEEPALIVE_COMMENT,
-    cancel_soon,
-    messages,
-    require_room,
-    sse,
-)
+from bridge.openai.streams import KEEPALIVE_COMMENT, cancel_unread, require_room, sse
 from bridge.summary import QuerySummary, ended
 from schemas.values import Source
 
@@ -176,8 +171,8 @@ class _Chat:
 
     def leave(self) -> None:
         """The client has gone: cancel what nobody will read, unless it said that it may come back."""
-        if not self._keeps_on and not self._core.draining.is_set():
-            cancel_soon(self._core, self._principal, self._request_id, "The client closed its connection.")
+        if not self._keeps_on:
+            cancel_unread(self._core, self._principal, self._request_id)
 
     def _told(self, message: Message | None, text: SteadyText) -> list[bytes]:
         """What a message is to the client."""

@@ -18,6 +18,7 @@ from backends.errors import BackendUnavailableError
 from bridge.access import Asker, Principal
 from bridge.core import Core
 from bridge.errors import BridgeError
+from bridge.following import messages
 from bridge.kept import beside, keep, kept
 from bridge.leaving import CLIENT_LEFT, ClientLeftError, unless_client_leaves
 from bridge.messages import TerminalReached, traceparent_or_none
@@ -26,13 +27,7 @@ from bridge.openai.ids import RESPONSE
 from bridge.openai.response_events import Event, ResponseEvents
 from bridge.openai.response_object import ResponseObject, begun, response
 from bridge.openai.response_request import AskedResponse, ResponseRequest
-from bridge.openai.streams import (
-    KEEPALIVE_COMMENT,
-    cancel_soon,
-    messages,
-    require_room,
-    sse,
-)
+from bridge.openai.streams import KEEPALIVE_COMMENT, cancel_unread, require_room, sse
 from bridge.summary import ended
 from schemas.values import ChatMessage
 
@@ -214,8 +209,8 @@ class _Desk:
 
     def leave(self, request_id: str, *, stays: bool) -> None:
         """The client has gone."""
-        if not stays and not self.core.draining.is_set():
-            cancel_soon(self.core, self._principal, request_id, "The client closed its connection.")
+        if not stays:
+            cancel_unread(self.core, self._principal, request_id)
 
     async def _events(self, request_id: str, events: ResponseEvents) -> AsyncGenerator[Event | None, None]:
         for event in events.opening():

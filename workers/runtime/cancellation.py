@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, has_reached, partitions_of, stop_consumer
 from schemas import codec
 from schemas.events import CancellationRequested
 from schemas.headers import Headers
@@ -175,7 +175,7 @@ class Cancellations:
             await consumer.start()
             ends = await self._seek(consumer)
             while True:
-                if not self.caught_up.is_set() and await _reached(consumer, ends):
+                if not self.caught_up.is_set() and await has_reached(consumer, ends):
                     self.caught_up.set()
                 for records in (await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)).values():
                     for record in records:
@@ -185,12 +185,10 @@ class Cancellations:
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Go to the beginning of the window; gives where the partitions end now."""
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - else only topics of a subscription are known
-        numbers = consumer.partitions_for_topic(self._topic)
-        if not numbers:
+        partitions = await partitions_of(consumer, self._topic)
+        if not partitions:
             msg = f"topic {self._topic} is missing; create the topics with: ragline topics apply"
             raise OSError(msg)
-        partitions = [TopicPartition(self._topic, number) for number in numbers]
         consumer.assign(partitions)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         since_ms = int((time.time() - self._window_s) * 1000)
@@ -208,10 +206,3 @@ class Cancellations:
             return
         assert isinstance(event, CancellationRequested)  # noqa: S101 - the topic holds nothing else
         self.cancelled.add(event.request_id, event.reason)
-
-
-async def _reached(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
-    for partition, end in ends.items():
-        if await consumer.position(partition) < end:
-            return False
-    return True

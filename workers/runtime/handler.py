@@ -120,10 +120,8 @@ class Handler:
                 span.end()
         if outcome is None:
             self._settling.let_go([job])
-        elif len(job.record.value or b"") > LARGE_BYTES:
-            await self._settling.settle_large(job, outcome)
         else:
-            self._settling.settle(job, outcome)
+            await self._settle(job, outcome)
 
     async def _handle(self, stage: ConcurrentStage[Any], job: Job, delivery: Delivery[Event]) -> Outcome | None:
         """The stage's outcome; None if the partition was lost meanwhile."""

@@ -43,8 +43,6 @@ class Partition:
         mark: Mark = NEW,
         quarantined: int | None = None,
     ) -> None:
-        self.topic = topic
-        self.number = number
         self.tp = TopicPartition(topic, number)
         self.progress = progress
         self.mark = mark
@@ -57,7 +55,7 @@ class Partition:
         self.works: set[Stoppable] = set()
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.number}"
+        return f"{self.tp.topic}/{self.tp.partition}"
 
     def position(self) -> tuple[int, str]:
         """What to commit: offset and metadata."""

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from backends.live_view import Entry
-from bridge.openai import streams
+from bridge import following
 from schemas.events import CancellationRequested, QueryAsked
 from tests.fixtures.bridges import DEADLINE_S, Bridge, delta, running_bridge, terminal
 from tests.fixtures.keys import HeldKeys
@@ -271,7 +271,7 @@ async def streaming(bridge: Bridge) -> AsyncIterator[tuple[Any, str]]:
 async def test_a_stream_opens_though_there_is_nothing_to_say_yet(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PING_S", 0.05)
+    monkeypatch.setattr(following, "PING_S", 0.05)
     bridge.core.models = MODELS
     async with bridge.http() as http, http.stream("POST", URL, json=STREAM) as response:
         lines = response.aiter_lines()

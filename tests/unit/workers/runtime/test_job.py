@@ -11,7 +11,7 @@ from workers.runtime.survival import Mark
 
 
 def new_job(partition: Partition, offset: int, key: bytes | None) -> Job:
-    origin = Origin(partition.topic, partition.number, offset)
+    origin = Origin(partition.tp.topic, partition.tp.partition, offset)
     record = Incoming(origin, key, b"{}", Headers(), datetime.now(UTC), 0)
     return make_job(record, DOCUMENTS, partition)
 
