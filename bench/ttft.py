@@ -35,8 +35,8 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Answers and blocks to the first token, by how many run at a time; those of the throughput; questions of the
-    whole way.
+    """Answers of a block by how many run at a time, blocks, and tokens, to the first token; the same of the
+    throughput; questions of the whole way.
     """
 
     ttft: dict[int, int]
@@ -49,8 +49,8 @@ class Plan:
     questions: int
 
 
-FULL = Plan({1: 64, 8: 256}, 8, 12, 32, 96, 64, 3, 20)
-SHORT = Plan({1: 4, 8: 16}, 2, 6, 32, 32, 16, 1, 4)
+FULL = Plan({1: 13, 8: 72}, 10, 12, 32, 96, 32, 5, 20)
+SHORT = Plan({1: 3, 8: 16}, 2, 6, 32, 32, 16, 1, 4)
 
 
 class EngineProcess:
@@ -61,9 +61,9 @@ class EngineProcess:
         assert process.stdout  # noqa: S101
         self._in, self._out = process.stdin, process.stdout
 
-    async def direct(self, label: str, count: int, concurrent: int, max_tokens: int) -> Speed:
+    async def direct(self, label: str, count: int, concurrent: int, mean_tokens: int) -> Speed:
         """Have it generate without the pipeline."""
-        order = Direct(label=label, count=count, concurrent=concurrent, max_tokens=max_tokens)
+        order = Direct(label=label, count=count, concurrent=concurrent, mean_tokens=mean_tokens)
         self._in.write(order.model_dump_json().encode() + b"\n")
         answer = orjson.loads(await self._out.readline())
         return Speed(answer["ttft_ms"], answer["tokens_per_s"])
@@ -119,7 +119,7 @@ async def _against(engine: EngineProcess, clients: Clients, plan: Plan, name: st
         # In turns, every other one turned round, so that a machine that is slow for a while is slow for both.
         for block in range(plan.ttft_blocks):
             label = f"{name}-{concurrent}-{block}"
-            order = (count // plan.ttft_blocks, concurrent, plan.ttft_tokens)
+            order = (count, concurrent, plan.ttft_tokens)
             if block % 2:
                 ours.ttft_ms += (await clients.prompts(f"{label}-ours", *order)).ttft_ms
                 direct.ttft_ms += (await engine.direct(f"{label}-direct", *order)).ttft_ms

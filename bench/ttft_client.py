@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from backends.kafka import KafkaSettings
 from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.redis_live_view import RedisLiveView
-from bench.ttft_options import TENANT, prompt
+from bench.ttft_options import TENANT, counts, prompt
 from schemas import codec
 from schemas.events import PromptBuilt
 from schemas.headers import Headers
@@ -57,20 +57,21 @@ class Clients:
         await self._producer.stop()
         await self._live_view.close()
 
-    async def prompts(self, label: str, count: int, concurrent: int, max_tokens: int) -> Speed:
+    async def prompts(self, label: str, count: int, concurrent: int, mean_tokens: int) -> Speed:
         """Put prompts into Kafka, ``concurrent`` at a time, and wait for the answers on websockets."""
         speed, tokens = Speed(), 0
 
         async def work(numbers: Iterator[int]) -> None:
             nonlocal tokens
             async with connect(self._address, proxy=None, max_size=None) as socket:
-                for number in numbers:
-                    event = prompt(label, number, max_tokens)
+                for turn, number in enumerate(numbers):
+                    event = prompt(label, number, mean_tokens)
                     await self._follow(socket, event)
                     began = time.perf_counter()
                     await self._send(event)
                     first_s, terminal = await _answer(socket)
-                    speed.ttft_ms.append((first_s - began) * 1000)
+                    if counts(turn):
+                        speed.ttft_ms.append((first_s - began) * 1000)
                     tokens += terminal["event"]["usage"]["completion_tokens"]
 
         began = time.perf_counter()

@@ -18,7 +18,7 @@ from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
 from backends.redis_live_view import RedisLiveView
 from bench.child_input import standard_input
-from bench.ttft_options import ChildOptions, Direct, prompt
+from bench.ttft_options import ChildOptions, Direct, counts, prompt
 from topics.names import Namespace
 from workers.generation import GenerationStage
 from workers.runtime import logs
@@ -92,14 +92,15 @@ async def _direct(engine: Engine, order: Direct) -> tuple[list[float], float]:
 
     async def generate(numbers: Iterator[int]) -> None:
         nonlocal tokens
-        for number in numbers:
-            event = prompt(order.label, number, order.max_tokens)
+        for turn, number in enumerate(numbers):
+            event = prompt(order.label, number, order.mean_tokens)
             request = GenerationRequest(event.query.request_id, event.messages, event.sampling)
             began, seen = time.perf_counter(), False
             async with aclosing(engine.generate(request)) as deltas:
                 async for delta in deltas:
                     if delta.text and not seen:
-                        times_ms.append((time.perf_counter() - began) * 1000)
+                        if counts(turn):
+                            times_ms.append((time.perf_counter() - began) * 1000)
                         seen = True
                     if delta.usage:
                         tokens += delta.usage.completion_tokens

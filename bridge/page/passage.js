@@ -32,7 +32,9 @@ export class PassagePanel {
   }
 
   close() {
-    if (this.dialog.open) this.dialog.close();
+    if (!this.dialog.open) return;
+    this.dialog.close();
+    this.#giveBack();
   }
 
   #place() {
@@ -53,6 +55,11 @@ export class PassagePanel {
     if (this.dialog.open) return;
     this.#shown = null;
     document.body.classList.remove("with-passage");
+    // Whoever has gone on with the keyboard meanwhile is not called back.
+    if (document.activeElement === document.body) this.#giveBack();
+  }
+
+  #giveBack() {
     const opener = this.#opener?.isConnected ? this.#opener : $("question");
     opener.focus({ preventScroll: true });
   }

@@ -24,18 +24,6 @@ URL = "/v1/chat/completions"
 STREAM = {"model": "small", "messages": HELLO, "stream": True}
 
 
-@pytest.fixture
-async def pipeline() -> AsyncIterator[SmallPipeline]:
-    async with small_pipeline() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(pipeline: SmallPipeline) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with sdk(pipeline.bridge) as made:
-        yield made
-
-
 def valid(kind: type[BaseModel], value: Any) -> None:
     """Hold an object of the client, which takes anything, to its own types."""
     kind.model_validate(value.model_dump(mode="json", exclude_unset=True), strict=True)

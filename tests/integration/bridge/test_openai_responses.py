@@ -1,6 +1,5 @@
 """Responses, asked for with OpenAI's own client."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -17,18 +16,6 @@ from tests.fixtures.small_pipeline import MODELS, SmallPipeline, small_pipeline
 
 EVENT: TypeAdapter[BaseModel] = TypeAdapter(ResponseStreamEvent)
 QUESTION = "Why is the sky blue?"
-
-
-@pytest.fixture
-async def pipeline() -> AsyncIterator[SmallPipeline]:
-    async with small_pipeline() as running:
-        yield running
-
-
-@pytest.fixture
-async def client(pipeline: SmallPipeline) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with sdk(pipeline.bridge) as made:
-        yield made
 
 
 async def respond(client: openai.AsyncOpenAI, **fields: Any) -> Any:
