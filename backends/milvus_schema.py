@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
-from backends import metadata, vector_store
+from backends import vector_store
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.stemming import stemmed
 from backends.vector_store import Hit, StoredChunk, fields_of
@@ -30,7 +31,6 @@ CONSISTENCY_LEVELS = {0: "Strong", 1: "Session", 2: "Bounded", 3: "Eventually"}
 MAX_BATCH_ROWS = 1_000
 # Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-_MAX_DETAILS_BYTES = 2 * (vector_store.MAX_HEADING_BYTES + metadata.MAX_BYTES)
 
 
 def schema(dimensions: int, language: str) -> CollectionSchema:
@@ -86,7 +86,11 @@ def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
 def row(chunk: StoredChunk, language: str) -> dict[str, Any]:
     """A chunk as Milvus takes it."""
     fields = {field: getattr(chunk, field) for field in _COLUMNS}
-    return encoded(chunk.details) | fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
+    return (
+        encoded(chunk.details)
+        | fields
+        | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
+    )
 
 
 def chunk_of(entity: dict[str, Any]) -> StoredChunk:
@@ -116,7 +120,7 @@ def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
     for chunk in chunks:
         # The text twice, for its stems.
         texts = (chunk.title, chunk.source, chunk.text, chunk.text)
-        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + _MAX_DETAILS_BYTES
+        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + len(orjson.dumps(chunk.details))
         if batch and (len(batch) == MAX_BATCH_ROWS or size + bytes_ > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
