@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from pymilvus import MilvusClient, MilvusException
 
 from backends import milvus_schema
 from backends.errors import BackendRejectedError
-from backends.filters import Filter
+from backends.filters import Filter, Scalar
 from backends.milvus_client import connect
+from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_document, within
 from backends.stemming import stems
@@ -23,6 +24,9 @@ from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
 T = TypeVar("T")
+# Ordinal, and details as they are kept.
+_Place: TypeAlias = tuple[int, dict[str, Scalar]]
+_NOWHERE: _Place = (-1, {})
 
 _THREADS = 4
 
@@ -53,9 +57,11 @@ class MilvusVectorStore:
         await self._run(lambda client: self._verify(client, dimensions))
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
-        groups: dict[tuple[bool, str, int, Filter | None], list[int]] = defaultdict(list)
+        groups: dict[tuple[bool, str, int], list[int]] = defaultdict(list)
         for position, search in enumerate(searches):
-            groups[isinstance(search.query, str), search.tenant, search.limit, search.filter].append(position)
+            # By the filter as Milvus reads it, for Python takes 1 and true for equal.
+            condition = within(search.tenant, search.filter)
+            groups[isinstance(search.query, str), condition, search.limit].append(position)
         found: list[list[Hit]] = [[] for _ in searches]
 
         async def search_group(positions: list[int]) -> None:
@@ -140,6 +146,12 @@ class MilvusVectorStore:
             msg = (
                 f"collection {self._collection!r} holds vectors of length {found}, not {dimensions}; "
                 "use another collection for this embedding model"
+            )
+            raise BackendRejectedError(msg)
+        if not milvus_schema.has_details(description):
+            msg = (
+                f"collection {self._collection!r} was made before chunks had pages, headings and metadata; "
+                "use another collection (milvus.collection) and ingest again"
             )
             raise BackendRejectedError(msg)
         if language != self._settings.language:
@@ -260,26 +272,32 @@ class MilvusVectorStore:
             self._prepare(client, chunks[0].vector.shape[0])
         check(chunks, self._dimensions or 0)
         wanted = {chunk.chunk_id: chunk for chunk in chunks}
-        present = self._ordinals(client, tenant, document_id)
-        changed = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id) != chunk.ordinal]
+        present = self._places(client, tenant, document_id)
+        added = [chunk for chunk in wanted.values() if chunk.chunk_id not in present]
+        updated = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id, _place(chunk)) != _place(chunk)]
         surplus = sorted(present.keys() - wanted.keys())
         # New chunks come before old ones go: no search finds the document without any.
-        for batch in milvus_schema.batches(changed):
-            rows = [milvus_schema.row(chunk, self._settings.language) for chunk in batch]
+        for batch in milvus_schema.batches([*added, *updated]):
+            # Milvus Lite keeps what a row had in its dynamic field and is given no other value for.
+            rows = [
+                dict.fromkeys(present.get(chunk.chunk_id, _NOWHERE)[1])
+                | milvus_schema.row(chunk, self._settings.language)
+                for chunk in batch
+            ]
             client.upsert(self._collection, rows, timeout=self._timeout_s)
         for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
             ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]
             client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
-        return Replaced(added=len(wanted.keys() - present.keys()), removed=len(surplus))
+        return Replaced(added=len(added), removed=len(surplus), updated=len(updated))
 
-    def _ordinals(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, int]:
+    def _places(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, _Place]:
         rows = client.query(
             self._collection,
             filter=within(tenant, of_document(document_id)),
-            output_fields=["chunk_id", "ordinal"],
+            output_fields=["chunk_id", "ordinal", DYNAMIC],
             timeout=self._timeout_s,
         )
-        return {row["chunk_id"]: row["ordinal"] for row in rows}
+        return {row["chunk_id"]: (row["ordinal"], encoded(decoded(row))) for row in rows}
 
     def _vectors(self, client: MilvusClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         if self._describe(client) is None:
@@ -310,3 +328,7 @@ class MilvusVectorStore:
                 raise
             return 0
         return int(rows[0]["count(*)"])
+
+
+def _place(chunk: StoredChunk) -> _Place:
+    return chunk.ordinal, encoded(chunk.details)
