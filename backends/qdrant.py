@@ -69,9 +69,7 @@ class QdrantVectorStore:
         await self._run(self._describe)
 
     async def count(self) -> int:
-        return await self._run(
-            lambda client: self._unless_missing(client, lambda: client.count(self._collection, exact=True).count, 0)
-        )
+        return await self._run(self._count)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
@@ -160,15 +158,16 @@ class QdrantVectorStore:
     def _search(self, client: QdrantClient, searches: Sequence[Search]) -> list[list[Hit]]:
         requests = [qdrant_schema.request(search, self._settings) for search in searches]
         asked = [request for request in requests if request is not None]
-        nothing: list[models.QueryResponse] = [models.QueryResponse(points=[]) for _ in asked]
         if not asked:
             return [[] for _ in searches]
-        found = self._unless_missing(client, lambda: client.query_batch_points(self._collection, asked), nothing)
-        results = iter(found)
+        results = iter(self._unless_missing(client, lambda: self._ask(client, asked), [[] for _ in asked]))
         return [
-            qdrant_schema.hits(search, next(results).points) if request else []
+            qdrant_schema.hits(search, next(results)) if request else []
             for search, request in zip(searches, requests, strict=True)
         ]
+
+    def _ask(self, client: QdrantClient, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
+        return [response.points for response in client.query_batch_points(self._collection, requests)]
 
     def _select(self, client: QdrantClient, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
         wanted = within(tenant, condition)
@@ -239,3 +238,6 @@ class QdrantVectorStore:
             )
             found |= {payload["chunk_id"]: qdrant_schema.vector_of(each) for each in records if (payload := each.payload)}
         return found
+
+    def _count(self, client: QdrantClient) -> int:
+        return self._unless_missing(client, lambda: client.count(self._collection, exact=True).count, 0)

@@ -34,7 +34,7 @@ def translated(place: str) -> Iterator[None]:
     except (ResourceExhaustedResponse, sqlite3.OperationalError, OSError) as error:
         raise _decided(place, error, is_passing=True) from error
     # What the embedded Qdrant refuses with.
-    except (ValueError, TypeError, RuntimeError, sqlite3.Error) as error:
+    except (ValueError, RuntimeError, sqlite3.Error) as error:
         raise _decided(place, error, is_passing=False) from error
 
 

@@ -128,13 +128,15 @@ def place_of(chunk: StoredChunk) -> Place:
 def request(search: Search, settings: QdrantSettings) -> models.QueryRequest | None:
     """A search as Qdrant takes it; None for a text without words."""
     query: Any
+    params: models.SearchParams | None = None
     if isinstance(search.query, str):
         counts = Counter(stems(search.query, settings.language))
         query, using = _sparse({stem: float(count) for stem, count in counts.items()}), _WORDS + settings.language
-        params = None
     else:
         query, using = search.query.tolist(), VECTOR
-        params = models.SearchParams(hnsw_ef=max(settings.hnsw_ef, 2 * search.limit))
+        # The embedded Qdrant compares with every vector, and warns of being told how.
+        if not settings.path:
+            params = models.SearchParams(hnsw_ef=max(settings.hnsw_ef, 2 * search.limit))
     if query is None:
         return None
     return models.QueryRequest(
