@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
+from backends.embedding_prompts import with_own_prompts
 from backends.engine import create_engine
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
@@ -37,13 +38,14 @@ def build_stage(name: str, settings: Settings) -> AnyStage:
     """Build a stage; nothing is loaded or connected before its ``start``.
 
     Raises:
+        BackendRejectedError: a stage that embeds has no embedding model.
         SettingsError: the settings do not fit together, or there is no such stage.
     """
     if name not in STAGES:
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        return STAGES[name](with_local_models(settings))
+        return STAGES[name](_with_prompts(name, with_local_models(settings)))
     except (TemplateError, ValueError) as error:
         raise SettingsError(str(error)) from error
 
@@ -58,6 +60,16 @@ def with_local_models(settings: Settings) -> Settings:
             "engine": settings.engine.model_copy(update={"path": engine}),
         }
     )
+
+
+def _with_prompts(name: str, settings: Settings) -> Settings:
+    """The same settings, where the embedder's prompts that are not configured are the model's own.
+
+    The other stages need not reach the model.
+    """
+    if name not in _EMBEDDING_STAGES:
+        return settings
+    return settings.model_copy(update={"embedder": with_own_prompts(settings.embedder)})
 
 
 def _query(settings: Settings) -> AnyStage:
@@ -92,11 +104,14 @@ def _chunking(settings: Settings) -> AnyStage:
         embedder.model,
         settings.query.default_tenant,
         References(settings.references),
+        embedder.passage_prompt or "",
     )
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
-    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
+    return ChunkEmbeddingStage(
+        settings.chunk_embedding, _embedder(settings), create_store(settings), settings.embedder.passage_prompt or ""
+    )
 
 
 def _indexing(settings: Settings) -> AnyStage:
@@ -118,6 +133,7 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
     "indexing": _indexing,
     "projector": _projector,
 }
+_EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
 def _embedder(settings: Settings) -> Embedder:
