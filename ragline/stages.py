@@ -73,11 +73,15 @@ def _with_prompts(name: str, settings: Settings) -> Settings:
 
 
 def _query(settings: Settings) -> AnyStage:
-    return QueryStage(settings.query, _templates(settings))
+    plain = ChatTokenizer.load(settings.engine.path).plain
+    return QueryStage(settings.query, _templates(settings), plain=plain)
 
 
 def _embedding(settings: Settings) -> AnyStage:
-    return EmbeddingStage(settings.embedding, _embedder(settings))
+    embedder = settings.embedder
+    return EmbeddingStage(
+        settings.embedding, _embedder(settings), embedder.query_prompt or "", embedder.passage_prompt or ""
+    )
 
 
 def _retrieval(settings: Settings) -> AnyStage:

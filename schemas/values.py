@@ -134,6 +134,11 @@ def is_empty(value: tuple[object, ...]) -> bool:
     return not value
 
 
+def is_off(value: object) -> bool:
+    """The same for what is off by default."""
+    return value in {"none", 0}
+
+
 def is_default_retrieval(options: Value) -> bool:
     """The same for how passages are found."""
     return options == RetrievalOptions()
@@ -155,7 +160,9 @@ class Sampling(Value):
 
 RetrievalMode = Literal["dense", "sparse", "hybrid"]
 Reranking = Literal["none", "late_interaction", "cross_encoder"]
+Expansion = Literal["none", "multi_query", "hyde"]
 MAX_NEIGHBOURS = 3
+MAX_VARIANTS = 5
 
 
 class RetrievalOptions(Value):
@@ -163,6 +170,9 @@ class RetrievalOptions(Value):
 
     ``rerank`` says what reads the best again to order them, ``diversity`` (0 to 1) how much passages that resemble
     better ones lose, ``neighbours`` how many chunks before and after each come with it, ``filter`` which chunks count.
+
+    ``expansion`` is what the engine is asked to write before the search, ``variants`` times: other wordings of the
+    question (``multi_query``), or passages that might answer it (``hyde``).
     """
 
     mode: RetrievalMode = "dense"
@@ -170,6 +180,8 @@ class RetrievalOptions(Value):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
     filter: str = ""
+    expansion: Annotated[Expansion, Field(exclude_if=is_off)] = "none"
+    variants: Annotated[int, Field(ge=0, le=MAX_VARIANTS, exclude_if=is_off)] = 0
 
 
 class QueryOptions(Value):
@@ -181,6 +193,13 @@ class QueryOptions(Value):
     template: str
     sampling: Sampling
     retrieval: Annotated[RetrievalOptions, Field(exclude_if=is_default_retrieval)] = RetrievalOptions()
+
+
+class ExpandedText(Value):
+    """A text that is searched for beside the question, and its vector."""
+
+    text: str
+    embedding: Embedding
 
 
 class Passage(Value):

@@ -184,7 +184,7 @@ def test_a_moment_without_offset_is_utc_and_one_with_is_turned() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_are_finite(score: float) -> None:
-    fields = EXAMPLES[3].model_dump()["passages"][0]  # type: ignore[index]
+    fields = EXAMPLE_BY_TYPE[PassagesRetrieved.TYPE].model_dump()["passages"][0]
     with pytest.raises(ValidationError):
         Passage(**{**fields, "score": score})
 
