@@ -10,8 +10,17 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from schemas import codec
-from schemas.events import EVENTS, DocumentSubmitted, DocumentWithdrawn, Event, QueryAccepted, QueryAsked, QueryEmbedded
-from schemas.examples import EXAMPLES
+from schemas.events import (
+    EVENTS,
+    DocumentSubmitted,
+    DocumentWithdrawn,
+    Event,
+    PassagesRetrieved,
+    QueryAccepted,
+    QueryAsked,
+    QueryEmbedded,
+)
+from schemas.examples import EXAMPLE_BY_TYPE, EXAMPLES
 from schemas.values import MAX_INTEGER, Passage, ResponseFormat, Value
 
 TEXT = st.text(max_size=20)
