@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import re
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,6 +22,7 @@ from backends.tokenizer import WordTokenizer
 from backends.vector_store import StoredChunk
 from schemas.events import ExpansionPromptBuilt, PromptBuilt, QueryAccepted, QueryExpanded
 from tests.fixtures.pipeline import Pipeline, Record, eventually, make_pipeline
+from tests.fixtures.servers import free_port
 from topics.specs import ANSWERS, PROMPTS_BUILT, QUERIES, QUERIES_ACCEPTED, QUERIES_EMBEDDED, dead_letters
 from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
@@ -39,14 +44,16 @@ from workers.template import load_templates
 
 pytestmark = pytest.mark.servers
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
 TENANT = "default"
 QUESTION = "How are values handed out lazily?"
+PARROTED = "What is a yield expression?"
 WORDING = "What does a yield expression do?"
 CHUNK = "A yield expression makes a generator."
 
 
 class Writer(EchoEngine):
-    """Words the question about lazy values anew, and repeats every other prompt; ``dies`` at the first."""
+    """Words questions anew, but repeats what a parrot would, and all prompts for an answer; ``dies`` at the first."""
 
     def __init__(self, *, dies: bool = False) -> None:
         super().__init__(EngineSettings(kind="echo"))
@@ -55,7 +62,7 @@ class Writer(EchoEngine):
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         text = request.messages[-1].content
-        if text.startswith("Write 1 other way") and QUESTION in text:
+        if text.startswith("Write ") and PARROTED not in text:
             self.expansions += 1
             if self.dies:
                 raise EngineDeadError("gone")
@@ -71,7 +78,7 @@ async def stages(pipeline: Pipeline, engine: Writer, view: MemoryLiveView) -> As
     """All stages of a request, on one chunk that the question's own words do not find; gives generation's worker."""
     store, embedder, templates = MemoryVectorStore(), HashedEmbedder(), load_templates()
     [vector] = await embedder.embed([CHUNK])
-    await store.replace(TENANT, "d", [StoredChunk("c", "d", TENANT, "Yield", "s", 0, CHUNK, vector)])
+    await store.replace(TENANT, "d", [StoredChunk("c", "d", TENANT, "Yield", "docs/yield.md", 0, CHUNK, vector)])
     others = (
         QueryStage(QuerySettings(mode="sparse", min_score=-1), templates),
         EmbeddingStage(EmbeddingSettings(), embedder),
@@ -85,6 +92,27 @@ async def stages(pipeline: Pipeline, engine: Writer, view: MemoryLiveView) -> As
         for stage in others:
             await running.enter_async_context(pipeline.running(stage))
         yield worker
+
+
+async def run_the_command_of_the_document(pipeline: Pipeline) -> str:
+    """What ``ragline ask`` says, asked as docs/clients.md shows it; without a live view."""
+    section = DOCUMENT.read_text().split("\n## What is searched\n")[1].split("\n## ")[0]
+    *_, command = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", command.replace("ragline", f"{sys.executable} -m ragline", 1)),
+        env=os.environ
+        | {
+            "RAGLINE_KAFKA__BOOTSTRAP_SERVERS": pipeline.kafka.bootstrap_servers,
+            "RAGLINE_NAMESPACE": pipeline.names.prefix,
+            "RAGLINE_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        said, complained = await process.communicate()
+    assert process.returncode == 0, complained.decode()
+    return said.decode()
 
 
 async def ask(pipeline: Pipeline, key: str, question: str = QUESTION, **options: Any) -> None:
@@ -104,8 +132,9 @@ async def test_what_the_engine_writes_is_searched_for_and_what_is_of_no_use_is_d
         async with stages(pipeline, Writer(), view) as worker:
             await ask(pipeline, "plain", expansion="none")
             await ask(pipeline, "expanded")
-            await ask(pipeline, "parroted", question="What is a yield expression?")
+            await ask(pipeline, "parroted", question=PARROTED)
             await pipeline.read_count(ANSWERS, 3)
+            said = await run_the_command_of_the_document(pipeline)
             counted = {
                 sample.labels["outcome"]: sample.value
                 for family in worker._metrics.registry.collect()
@@ -122,13 +151,15 @@ async def test_what_the_engine_writes_is_searched_for_and_what_is_of_no_use_is_d
             await pipeline.read_all(spec) for spec in (ANSWERS, PROMPTS_BUILT, QUERIES_ACCEPTED, QUERIES_EMBEDDED)
         ]
         assert await pipeline.read_all(dead_letters(PROMPTS_BUILT)) == []
-    ends = {record.key: record for record in answers}
+    assert "[1] Yield" in said
+    assert " · expansion " in said
+    ends = {record.key: record for record in answers if record.key in {"plain", "expanded", "parroted"}}
     assert {key: record.body["finish_reason"] for key, record in ends.items()} == {
         "plain": "nothing_found",
         "expanded": "stop",
         "parroted": "stop",
     }
-    assert len(answers) == 3
+    assert len(answers) == 4
     assert [record.headers.type for record in of(prompts, "expanded")] == [ExpansionPromptBuilt.TYPE, PromptBuilt.TYPE]
     assert [record.headers.type for record in of(accepted, "plain")] == [QueryAccepted.TYPE]
     for key, texts, fallback in (("expanded", [WORDING], False), ("parroted", [], True)):
@@ -139,7 +170,7 @@ async def test_what_the_engine_writes_is_searched_for_and_what_is_of_no_use_is_d
         assert steps == ["query", "expansion", "embedding", "retrieval", "prompt", "generation"]
     [record] = of(embedded, "expanded")
     assert [beside["text"] for beside in record.body["expansions"]] == [WORDING]
-    assert counted == {"expanded": 1, "fallback": 1}
+    assert counted == {"expanded": 2, "fallback": 1}
     shown = [stored.entry for stored in await view.read(stream_of(TENANT, "parroted"))]
     assert {entry.body.get("note") for entry in shown if entry.body.get("stage") == "expansion"} == {
         "The engine wrote nothing that can be searched for."
