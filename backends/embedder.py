@@ -16,6 +16,12 @@ class EmbedderSettings(BaseModel):
     model: str = Field("all-MiniLM-L6-v2", description="Name that events and the collection carry.")
     path: str = Field("", description="Folder or hub name of the model; empty takes the one of the local stack.")
     dimensions: int = Field(384, gt=0, description="Length of the model's vectors, as the collection holds them.")
+    query_prompt: str | None = Field(
+        None, description="What the model reads before a question; unset takes the model's own prompt, if it has one."
+    )
+    passage_prompt: str | None = Field(
+        None, description="What it reads before a passage; likewise. Another one makes other chunk IDs and vectors."
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     batch_size: int = Field(32, gt=0, description="Texts per forward pass.")
     threads: int = Field(
@@ -47,9 +53,10 @@ class Embedder(Protocol):
         """
         ...
 
-    async def embed(self, texts: Sequence[str]) -> FloatArray:
+    async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
         """Embed ``n`` texts, ``n`` may be 0: (n, d) float32, rows of unit length. Never blocks the event loop; of a
-        text longer than the model reads, only the beginning counts.
+        text longer than the model reads, only the beginning counts. ``prompt`` is read before each text, and no other
+        prompt is.
 
         Raises:
             BackendUnavailableError: the device has no memory left for it now.

@@ -39,10 +39,14 @@ class LateInteractionReranker:
         )
 
     def _score(self, question: str, passages: list[str]) -> list[float]:
-        with sentence_models.translated(self._settings.model):
+        settings = self._settings
+        before_passage = settings.passage_prompt or ""
+        with sentence_models.translated(settings.model):
             tokens = self._loaded.encode(
-                [question, *passages],
-                batch_size=self._settings.batch_size,
+                [(settings.query_prompt or "") + question, *(before_passage + passage for passage in passages)],
+                # Its own default would come before both.
+                prompt="",
+                batch_size=settings.batch_size,
                 output_value="token_embeddings",
                 show_progress_bar=False,
             )

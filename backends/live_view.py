@@ -32,7 +32,7 @@ class LiveViewSettings(BaseModel):
 class Entry:
     """One entry. ``body`` is JSON.
 
-    - ``progress``: ``{stage, started_ms, finished_ms, attempt}``
+    - ``progress``: ``{stage, started_ms, finished_ms, attempt}``, with a ``note`` where something is to be said of it
     - ``sources``: ``{sources: [Source…]}``
     - ``delta``: ``{attempt, sequence, text}``; sequence counts from 0 within an attempt
     - ``terminal``: ``{type, event, timeline}``, the terminal event whole

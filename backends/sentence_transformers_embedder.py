@@ -32,10 +32,10 @@ class SentenceTransformersEmbedder:
     async def start(self) -> None:
         self._loaded = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
 
-    async def embed(self, texts: Sequence[str]) -> FloatArray:
+    async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
         if not texts:
             return np.zeros((0, self.dimensions), dtype=np.float32)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._encode, list(texts))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._encode, list(texts), prompt)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
@@ -52,10 +52,13 @@ class SentenceTransformersEmbedder:
             raise BackendRejectedError(msg)
         return loaded
 
-    def _encode(self, texts: list[str]) -> FloatArray:
+    def _encode(self, texts: list[str], prompt: str) -> FloatArray:
         with sentence_models.translated(self.model):
             vectors = self._loaded.encode(
                 texts,
+                # Empty, and not None, which would take the model's default. Told apart from the text, for some models
+                # leave it out when they make one vector of all tokens'.
+                prompt=prompt,
                 batch_size=self._settings.batch_size,
                 normalize_embeddings=True,
                 convert_to_numpy=True,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, field_validator
 
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAsked
-from schemas.values import Source, Value
+from schemas.values import Source, Value, is_unset
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -103,12 +103,13 @@ CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage
 
 
 class StageTiming(Value):
-    """One stage's share of a request; Unix time in milliseconds."""
+    """One stage's share of a request; Unix time in milliseconds. ``note`` says what it had to do without."""
 
     stage: str
     started_ms: int
     finished_ms: int
     attempt: int = 1
+    note: Annotated[str | None, Field(exclude_if=is_unset)] = None
 
 
 class Accepted(Value):
@@ -126,7 +127,7 @@ class Cancelling(Value):
 
 
 class Progress(Value):
-    """A stage has done its part; Unix time in milliseconds."""
+    """A stage has done its part; Unix time in milliseconds. ``note`` says what it had to do without."""
 
     kind: Literal["progress"] = "progress"
     request_id: str
@@ -135,6 +136,7 @@ class Progress(Value):
     started_ms: int
     finished_ms: int
     attempt: int = 1
+    note: Annotated[str | None, Field(exclude_if=is_unset)] = None
 
 
 class Sources(Value):

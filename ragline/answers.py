@@ -21,9 +21,10 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A stage has done its part."""
+    """A stage has done its part. ``note`` says what it had to do without."""
 
     time: StageTime
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Reader:
             time = StageTime(body["stage"], body["started_ms"], body["finished_ms"], body["attempt"])
             if (time.stage, time.attempt) not in self._stages:
                 self._stages.add((time.stage, time.attempt))
-                yield Progress(time)
+                yield Progress(time, body.get("note"))
         elif entry.kind == "sources":
             yield Sources(tuple(Source.model_validate(source) for source in body["sources"]))
         elif entry.kind == "delta":

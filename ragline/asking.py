@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 
 from backends.vector_store import StoredChunk
-from ragline.answers import Answer, Restart, Token
+from ragline.answers import Answer, Progress, Restart, Token
 from ragline.client import Client
 from ragline.terminal import OUT
 from schemas.headers import StageTime
@@ -25,6 +25,8 @@ async def ask_on_terminal(client: Client, question: str, **options: Any) -> Answ
         match update:
             case Token(text):
                 OUT.print(text, end="", markup=False)
+            case Progress(note=str(note)):
+                OUT.print(f"[yellow]{escape(note)}[/]\n")
             case Restart():
                 OUT.print("\n[yellow]The answer was interrupted and begins again.[/]\n")
             case Answer():

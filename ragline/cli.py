@@ -148,11 +148,22 @@ def ask(
     context: typer.Context,
     question: Annotated[str, typer.Argument(help="The question.")],
     top_k: Annotated[int | None, typer.Option(help="Passages to retrieve.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Lowest cosine similarity of a passage.")] = None,
     mode: Annotated[str | None, typer.Option(help="By vectors (dense), words (sparse) or both (hybrid).")] = None,
     rerank: Annotated[str | None, typer.Option(help="none, late_interaction or cross_encoder.")] = None,
     filter_: Annotated[
         str | None, typer.Option("--filter", help="Which chunks count, as in: source starts_with 'docs/'.")
     ] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="How much passages that resemble better ones lose, 0 to 1.")
+    ] = None,
+    neighbours: Annotated[
+        int | None, typer.Option(help="Chunks before and after each passage that come with it.")
+    ] = None,
+    expansion: Annotated[
+        str | None, typer.Option(help="What the model writes before the search: none, multi_query or hyde.")
+    ] = None,
+    variants: Annotated[int | None, typer.Option(help="How many texts it writes for that.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature; 0 is greedy.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to answer.")] = None,
@@ -165,9 +176,14 @@ def ask(
 
     options: dict[str, Any] = {
         "top_k": top_k,
+        "min_score": min_score,
         "mode": mode,
         "rerank": rerank,
         "filter": filter_,
+        "diversity": diversity,
+        "neighbours": neighbours,
+        "expansion": expansion,
+        "variants": variants,
         "max_tokens": max_tokens,
         "temperature": temperature,
         "model": model,

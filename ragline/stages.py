@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
+from backends.embedding_prompts import with_own_prompts
 from backends.engine import create_engine
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
@@ -36,13 +37,14 @@ def build_stage(name: str, settings: Settings) -> AnyStage:
     """Build a stage; nothing is loaded or connected before its ``start``.
 
     Raises:
+        BackendRejectedError: a stage that embeds has no embedding model.
         SettingsError: the settings do not fit together, or there is no such stage.
     """
     if name not in STAGES:
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        return STAGES[name](with_local_models(settings))
+        return STAGES[name](_with_prompts(name, with_local_models(settings)))
     except (TemplateError, ValueError) as error:
         raise SettingsError(str(error)) from error
 
@@ -59,12 +61,26 @@ def with_local_models(settings: Settings) -> Settings:
     )
 
 
+def _with_prompts(name: str, settings: Settings) -> Settings:
+    """The same settings, where the embedder's prompts that are not configured are the model's own.
+
+    The other stages need not reach the model.
+    """
+    if name not in _EMBEDDING_STAGES:
+        return settings
+    return settings.model_copy(update={"embedder": with_own_prompts(settings.embedder)})
+
+
 def _query(settings: Settings) -> AnyStage:
-    return QueryStage(settings.query, _templates(settings))
+    plain = ChatTokenizer.load(settings.engine.path).plain
+    return QueryStage(settings.query, _templates(settings), plain=plain)
 
 
 def _embedding(settings: Settings) -> AnyStage:
-    return EmbeddingStage(settings.embedding, _embedder(settings))
+    embedder = settings.embedder
+    return EmbeddingStage(
+        settings.embedding, _embedder(settings), embedder.query_prompt or "", embedder.passage_prompt or ""
+    )
 
 
 def _retrieval(settings: Settings) -> AnyStage:
@@ -91,11 +107,14 @@ def _chunking(settings: Settings) -> AnyStage:
         embedder.model,
         settings.query.default_tenant,
         References(settings.references),
+        embedder.passage_prompt or "",
     )
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
-    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
+    return ChunkEmbeddingStage(
+        settings.chunk_embedding, _embedder(settings), create_store(settings), settings.embedder.passage_prompt or ""
+    )
 
 
 def _indexing(settings: Settings) -> AnyStage:
@@ -117,6 +136,7 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
     "indexing": _indexing,
     "projector": _projector,
 }
+_EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
 def _embedder(settings: Settings) -> Embedder:

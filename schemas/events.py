@@ -14,6 +14,7 @@ from schemas.values import (
     Chunk,
     Count,
     Embedding,
+    ExpandedText,
     Integer,
     Lane,
     MetadataValue,
@@ -34,9 +35,10 @@ MAX_REQUEST_ID_CHARS = 128
 
 
 class Event(Value):
-    """Base of all events."""
+    """Base of all events. ``STEP`` is what handling it is called in timelines, where that is not its stage's name."""
 
     TYPE: ClassVar[str]
+    STEP: ClassVar[str | None] = None
 
     @property
     def key(self) -> str:
@@ -67,7 +69,7 @@ class QueryAsked(Event):
 
     ``timeout_ms`` counts from the record's timestamp; ``deadline_at`` is absolute; the earlier one holds. ``history``
     is what was said before in the same conversation, oldest first; its system messages are further instructions.
-    ``mode`` to ``filter`` are as in ``RetrievalOptions``.
+    ``mode`` to ``variants`` are as in ``RetrievalOptions``.
     """
 
     TYPE = "ragline.query.asked.v1"
@@ -93,6 +95,8 @@ class QueryAsked(Event):
     diversity: Annotated[float | None, Field(exclude_if=is_unset)] = None
     neighbours: Annotated[Integer | None, Field(exclude_if=is_unset)] = None
     filter: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    expansion: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    variants: Annotated[Integer | None, Field(exclude_if=is_unset)] = None
 
 
 class QueryAccepted(Event):
@@ -140,12 +144,38 @@ class QueryStageEvent(Event):
         return self.query.deadline_at
 
 
+class ExpansionPromptBuilt(QueryStageEvent):
+    """What the engine is asked so that more than the question's own words can be searched for: the prompt, and how to
+    sample each of the texts that it makes of it.
+    """
+
+    TYPE = "ragline.expansion_prompt.built.v1"
+    STEP = "expansion"
+
+    messages: tuple[ChatMessage, ...]
+    samplings: tuple[Sampling, ...]
+
+
+class QueryExpanded(QueryStageEvent):
+    """The question with what the engine wrote to be searched for beside it.
+
+    ``fallback`` says in one sentence why there is nothing: the question is then searched for alone.
+    """
+
+    TYPE = "ragline.query.expanded.v1"
+
+    texts: tuple[str, ...]
+    usage: Usage
+    fallback: Annotated[str | None, Field(exclude_if=is_unset)] = None
+
+
 class QueryEmbedded(QueryStageEvent):
-    """The question as a vector."""
+    """The question as a vector, with what is searched for beside it."""
 
     TYPE = "ragline.query.embedded.v1"
 
     embedding: Embedding
+    expansions: Annotated[tuple[ExpandedText, ...], Field(exclude_if=is_empty)] = ()
 
 
 class PassagesRetrieved(QueryStageEvent):
@@ -419,6 +449,8 @@ class ApiKeyRevoked(ApiKeyEvent):
 EVENTS: tuple[type[Event], ...] = (
     QueryAsked,
     QueryAccepted,
+    ExpansionPromptBuilt,
+    QueryExpanded,
     QueryEmbedded,
     PassagesRetrieved,
     PromptBuilt,

@@ -8,7 +8,17 @@ import numpy as np
 from schemas import events
 from schemas.events import Event
 from schemas.headers import Headers, Origin, StageTime, derive_id
-from schemas.values import ChatMessage, Chunk, Embedding, Passage, QueryOptions, Sampling, Source, Usage
+from schemas.values import (
+    ChatMessage,
+    Chunk,
+    Embedding,
+    Passage,
+    QueryOptions,
+    RetrievalOptions,
+    Sampling,
+    Source,
+    Usage,
+)
 
 _REQUEST = "019aa6f2-52a1-7d10-9c5e-3f0a6b1c2d3e"
 _DOCUMENT = "python/yield"
@@ -26,6 +36,13 @@ _QUERY = events.QueryAccepted(
     asked_at=_ASKED,
     deadline_at=_DEADLINE,
     options=QueryOptions(model="SmolLM2-135M-Instruct", top_k=5, min_score=0.2, template="default", sampling=_SAMPLING),
+)
+_EXPANDING = _QUERY.model_copy(
+    update={
+        "options": _QUERY.options.model_copy(
+            update={"retrieval": RetrievalOptions(mode="hybrid", expansion="multi_query", variants=2)}
+        )
+    }
 )
 _CHUNK = Chunk(
     chunk_id="b1946ac92492d2347c6235b4d2611184",
@@ -66,6 +83,16 @@ _API_KEY: dict[str, Any] = {
 EXAMPLES: tuple[Event, ...] = (
     events.QueryAsked(question=_QUERY.question),
     _QUERY,
+    events.ExpansionPromptBuilt(
+        query=_EXPANDING,
+        messages=(ChatMessage(role="user", content="Write 2 other ways to ask: What does the yield expression do?"),),
+        samplings=(Sampling(max_tokens=96),),
+    ),
+    events.QueryExpanded(
+        query=_EXPANDING,
+        texts=("What is the effect of yield in Python?", "How does a generator hand out values?"),
+        usage=Usage(prompt_tokens=61, completion_tokens=21),
+    ),
     events.QueryEmbedded(query=_QUERY, embedding=_EMBEDDING),
     events.PassagesRetrieved(
         query=_QUERY, collection="ragline", embedding_model=_EMBEDDING.model, passages=(_PASSAGE,)

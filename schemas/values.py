@@ -45,21 +45,31 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+def is_unset(value: object) -> bool:
+    """Whether an optional field is left out of the JSON: events written before there was such a field stay the same."""
+    return value is None
+
+
 class Embedding(Value):
-    """One vector, as base64 of little-endian float32: a third of the size of JSON numbers."""
+    """One vector, as base64 of little-endian float32: a third of the size of JSON numbers.
+
+    ``prompt`` is what the model read before the text, where there was something.
+    """
 
     model: str
     dimensions: Positive
     data: str
+    prompt: Annotated[str | None, Field(exclude_if=is_unset)] = None
 
     @classmethod
-    def pack(cls, model: str, vector: FloatArray) -> Self:
+    def pack(cls, model: str, vector: FloatArray, prompt: str = "") -> Self:
         """Build from a vector of shape (d,)."""
         little_endian = np.ascontiguousarray(vector, dtype="<f4")
         return cls(
             model=model,
             dimensions=little_endian.shape[0],
             data=base64.b64encode(little_endian.tobytes()).decode("ascii"),
+            prompt=prompt or None,
         )
 
     def unpack(self) -> FloatArray:
@@ -120,14 +130,14 @@ class ResponseFormat(Value):
         return self
 
 
-def is_unset(value: object) -> bool:
-    """Whether an optional field is left out of the JSON: events written before there was such a field stay the same."""
-    return value is None
-
-
 def is_empty(value: object) -> bool:
     """The same for a field that is empty, or zero, where it is not set."""
     return not value
+
+
+def is_off(value: object) -> bool:
+    """The same for what is off by default."""
+    return value in {"none", 0}
 
 
 def is_default_retrieval(options: Value) -> bool:
@@ -151,7 +161,9 @@ class Sampling(Value):
 
 RetrievalMode = Literal["dense", "sparse", "hybrid"]
 Reranking = Literal["none", "late_interaction", "cross_encoder"]
+Expansion = Literal["none", "multi_query", "hyde"]
 MAX_NEIGHBOURS = 3
+MAX_VARIANTS = 5
 
 
 class RetrievalOptions(Value):
@@ -159,6 +171,9 @@ class RetrievalOptions(Value):
 
     ``rerank`` says what reads the best again to order them, ``diversity`` (0 to 1) how much passages that resemble
     better ones lose, ``neighbours`` how many chunks before and after each come with it, ``filter`` which chunks count.
+
+    ``expansion`` is what the engine is asked to write before the search, ``variants`` times: other wordings of the
+    question (``multi_query``), or passages that might answer it (``hyde``).
     """
 
     mode: RetrievalMode = "dense"
@@ -166,6 +181,8 @@ class RetrievalOptions(Value):
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
     filter: str = ""
+    expansion: Annotated[Expansion, Field(exclude_if=is_off)] = "none"
+    variants: Annotated[int, Field(ge=0, le=MAX_VARIANTS, exclude_if=is_off)] = 0
 
 
 class QueryOptions(Value):
@@ -177,6 +194,13 @@ class QueryOptions(Value):
     template: str
     sampling: Sampling
     retrieval: Annotated[RetrievalOptions, Field(exclude_if=is_default_retrieval)] = RetrievalOptions()
+
+
+class ExpandedText(Value):
+    """A text that is searched for beside the question, and its vector."""
+
+    text: str
+    embedding: Embedding
 
 
 class Passage(Value):

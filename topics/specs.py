@@ -35,10 +35,13 @@ class TopicSpec:
 
 
 QUERIES = TopicSpec("rag.queries", "upstream", (events.QueryAsked,), once_per_key=True)
-QUERIES_ACCEPTED = TopicSpec("rag.queries.accepted", "query", (events.QueryAccepted,))
+# Questions to embed: those that are searched for as they are, and those that the engine has expanded. A topic of their
+# own would be other partitions, and a group shares out partitions by their number, whichever topic has the load.
+QUERIES_ACCEPTED = TopicSpec("rag.queries.accepted", "query", (events.QueryAccepted, events.QueryExpanded))
 QUERIES_EMBEDDED = TopicSpec("rag.queries.embedded", "embedding", (events.QueryEmbedded,))
 PASSAGES_RETRIEVED = TopicSpec("rag.passages.retrieved", "retrieval", (events.PassagesRetrieved,))
-PROMPTS_BUILT = TopicSpec("rag.prompts.built", "prompt", (events.PromptBuilt,))
+# All that the engine is asked, for the same reason.
+PROMPTS_BUILT = TopicSpec("rag.prompts.built", "prompt", (events.PromptBuilt, events.ExpansionPromptBuilt))
 ANSWERS = TopicSpec(
     "rag.answers",
     "generation",

@@ -1,4 +1,7 @@
-"""The generation stage: asks the engine, shows the text while it comes, and says the whole answer."""
+"""The generation stage: asks the engine, shows the text while it comes, and says the whole answer.
+
+The same engine writes what a search is expanded with, which nobody is shown.
+"""
 
 import asyncio
 import uuid
@@ -7,14 +10,17 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Literal
 
+from prometheus_client.registry import Collector
+
 from backends.engine import Delta, Engine, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.live_view import LiveView
-from schemas.events import Answered, PromptBuilt, RequestExpired
+from schemas.events import Answered, ExpansionPromptBuilt, PromptBuilt, QueryStageEvent, RequestExpired
 from schemas.values import Usage
 from topics.specs import PROMPTS_BUILT, TopicSpec
 from workers.deltas import DeltaSink, DeltaWriter
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, UnavailableError
+from workers.expander import Expander
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import GenerationSettings
 
 
@@ -23,7 +29,8 @@ def _utc_now() -> datetime:
 
 
 class GenerationStage:
-    """PromptBuilt → Answered, or RequestExpired where the deadline passes while it generates.
+    """PromptBuilt → Answered, and ExpansionPromptBuilt → QueryExpanded; or RequestExpired where the deadline passes
+    while it generates.
 
     The stage owns the engine and the live view: it starts and closes them. An engine that dies (``EngineDeadError``)
     ends the worker.
@@ -47,6 +54,11 @@ class GenerationStage:
         self._deltas = DeltaSink(
             live_view, interval_ms=settings.delta_interval_ms, flush_timeout_ms=settings.flush_timeout_ms
         )
+        self._expander = Expander(engine, settings.expansion_timeout_ms)
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]:
+        return (self._expander.counter,)
 
     @property
     def max_in_flight(self) -> int:
@@ -61,20 +73,34 @@ class GenerationStage:
         finally:
             await self._live_view.close()
 
-    async def handle(self, delivery: Delivery[PromptBuilt]) -> Outcome:
+    async def handle(self, delivery: Delivery[PromptBuilt | ExpansionPromptBuilt]) -> Outcome:
         event = delivery.event
         deadline = delivery.deadline_at
         seconds_left = (deadline - self._now()).total_seconds() if deadline else None
         limit = asyncio.timeout(seconds_left)
         try:
-            async with self._deltas.open(event.query.tenant, event.key, delivery.attempt) as writer:
+            if isinstance(event, ExpansionPromptBuilt):
                 async with limit:
-                    answer, end = await self._generate(event, writer)
-                attempt = await writer.finish()
+                    return Produce((await self._expander.expand(event),))
+            return await self._answer(event, delivery.attempt, limit)
         except TimeoutError:
             if deadline is None or not limit.expired():
                 raise
             return Produce((self._expired(event, deadline),))
+
+    def instead(self, delivery: Delivery[PromptBuilt | ExpansionPromptBuilt], error: StageError) -> Outcome | None:
+        """No expansion fails its request."""
+        event = delivery.event
+        if not isinstance(event, ExpansionPromptBuilt):
+            return None
+        return Produce((self._expander.fall_back(event, f"The question could not be expanded: {error}"),))
+
+    async def _answer(self, event: PromptBuilt, attempt: int, limit: asyncio.Timeout) -> Outcome:
+        try:
+            async with self._deltas.open(event.query.tenant, event.key, attempt) as writer:
+                async with limit:
+                    answer, end = await self._generate(event, writer)
+                attempt = await writer.finish()
         except BackendUnavailableError as error:
             return UnavailableError("engine_unavailable", f"The engine does not answer now: {error}")
         except BackendRejectedError as error:
@@ -116,7 +142,7 @@ class GenerationStage:
             attempt=attempt,
         )
 
-    def _expired(self, event: PromptBuilt, deadline: datetime) -> RequestExpired:
+    def _expired(self, event: QueryStageEvent, deadline: datetime) -> RequestExpired:
         return RequestExpired(
             request_id=event.query.request_id, tenant=event.query.tenant, stage=self.name, deadline_at=deadline
         )

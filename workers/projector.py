@@ -7,7 +7,16 @@ from dataclasses import asdict
 
 from backends.errors import BackendUnavailableError
 from backends.live_view import Entry, LiveView, stream_of
-from schemas.events import Event, PromptBuilt, Terminal
+from schemas.events import (
+    Event,
+    ExpansionPromptBuilt,
+    PassagesRetrieved,
+    PromptBuilt,
+    QueryAccepted,
+    QueryEmbedded,
+    QueryExpanded,
+    Terminal,
+)
 from schemas.headers import StageTime
 from topics.specs import (
     ANSWERS,
@@ -22,6 +31,8 @@ from workers.runtime.stage import Delivery, Outcome, Produce, UnavailableError
 from workers.settings import ProjectorSettings
 
 DONE = Produce(())
+# In the order in which a request passes them, up to its terminal event.
+_WAY = (QueryAccepted, ExpansionPromptBuilt, QueryExpanded, QueryEmbedded, PassagesRetrieved, PromptBuilt)
 
 
 class ProjectorStage:
@@ -32,7 +43,6 @@ class ProjectorStage:
     """
 
     name = "projector"
-    # In the order in which a request passes them.
     consumes: tuple[TopicSpec, ...] = (
         QUERIES_ACCEPTED,
         QUERIES_EMBEDDED,
@@ -63,7 +73,7 @@ class ProjectorStage:
         async with asyncio.TaskGroup() as tasks:
             for indexes in requests.values():
                 # Topics are fetched in no order, and whoever watches stops at the terminal event.
-                indexes.sort(key=lambda index: self._rank(deliveries[index].event))
+                indexes.sort(key=lambda index: _rank(deliveries[index].event))
                 tasks.create_task(self._show(deliveries, indexes, outcomes))
         return outcomes
 
@@ -86,14 +96,18 @@ class ProjectorStage:
         tenant = delivery.event.tenant_id or delivery.headers.tenant or self._default_tenant
         return stream_of(tenant, delivery.key)
 
-    def _rank(self, event: Event) -> int:
-        return self.consumes.index(TOPIC_OF_EVENT[type(event)])
+
+def _rank(event: Event) -> int:
+    return next((place for place, kind in enumerate(_WAY) if isinstance(event, kind)), len(_WAY))
 
 
 def entries(delivery: Delivery[Event]) -> list[Entry]:
     """What an event adds to its request's stream: the progress of the stage that said it, then what it brings."""
-    shown = [Entry("progress", asdict(_last_stage(delivery)))]
     event = delivery.event
+    progress: dict[str, object] = asdict(_last_stage(delivery))
+    if isinstance(event, QueryExpanded) and event.fallback:
+        progress["note"] = event.fallback
+    shown = [Entry("progress", progress)]
     if isinstance(event, PromptBuilt):
         shown.append(Entry("sources", {"sources": [source.model_dump(mode="json") for source in event.sources]}))
     elif isinstance(event, Terminal):

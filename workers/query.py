@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from backends.filter_parser import FilterError, parse_filter
 from schemas.events import MAX_REQUEST_ID_CHARS, QueryAccepted, QueryAsked, RequestExpired
 from schemas.headers import Headers
-from schemas.values import ChatMessage, QueryOptions, RetrievalOptions, Sampling
+from schemas.values import MAX_VARIANTS, ChatMessage, QueryOptions, RetrievalOptions, Sampling
 from topics.specs import QUERIES, TopicSpec
 from workers.conversation import latest
+from workers.expansion import expansion_prompt, needs_expansion
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
 from workers.settings import QuerySettings, TenantSettings
 
@@ -26,9 +27,11 @@ def _utc_now() -> datetime:
 
 
 class QueryStage:
-    """QueryAsked → QueryAccepted, or RequestExpired where the deadline has passed already.
+    """QueryAsked → QueryAccepted; or ExpansionPromptBuilt, where the engine is to be asked before the search; or
+    RequestExpired where the deadline has passed already.
 
-    ``templates`` are the names of the prompt templates that exist.
+    ``templates`` are the names of the prompt templates that exist. ``plain`` breaks up what the engine's model would
+    read as a mark of the chat's own structure.
 
     Raises:
         ValueError: a default names a model or template that does not exist.
@@ -39,11 +42,16 @@ class QueryStage:
     subject: Literal["request"] = "request"
 
     def __init__(
-        self, settings: QuerySettings, templates: Collection[str], now: Callable[[], datetime] = _utc_now
+        self,
+        settings: QuerySettings,
+        templates: Collection[str],
+        now: Callable[[], datetime] = _utc_now,
+        plain: Callable[[str], str] = str,
     ) -> None:
         self._settings = settings
         self._templates = frozenset(templates)
         self._now = now
+        self._plain = plain
         _check_known("query.template", settings.template, self._templates)
         for name, tenant in settings.tenants.items():
             _check_known(f"query.tenants.{name}.template", tenant.template, self._templates)
@@ -87,6 +95,8 @@ class QueryStage:
             options=options,
             history=history,
         )
+        if needs_expansion(options.retrieval):
+            return Produce((expansion_prompt(accepted, self._plain(question), self._settings.expansion_max_tokens),))
         return Produce((accepted,))
 
     def _tenant(self, name: str) -> TenantSettings:
@@ -135,12 +145,15 @@ class QueryStage:
                 parse_filter(asked.filter)
             except FilterError as error:
                 raise RejectedError("invalid_filter", str(error)) from error
+        expansion = _first(asked.expansion, tenant.expansion, settings.expansion)
         return RetrievalOptions(
             mode=_first(asked.mode, tenant.mode, settings.mode),
             rerank=_first(asked.rerank, tenant.rerank, settings.rerank),
             diversity=_first(asked.diversity, tenant.diversity, settings.diversity),
             neighbours=_first(asked.neighbours, tenant.neighbours, settings.neighbours),
             filter=_first(asked.filter, ""),
+            expansion=expansion,
+            variants=_first(asked.variants, tenant.variants, settings.variants) if expansion != "none" else 0,
         )
 
     def _deadline(self, asked: QueryAsked, tenant: TenantSettings, asked_at: datetime, headers: Headers) -> datetime:
@@ -210,6 +223,9 @@ def _check_bounds(asked: QueryAsked) -> None:
         raise RejectedError("invalid_option", f"seed must be 0 or greater, not {_short(asked.seed)}.")
     if asked.timeout_ms is not None and asked.timeout_ms <= 0:
         raise RejectedError("invalid_option", f"timeout_ms must be greater than 0, not {_short(asked.timeout_ms)}.")
+    if asked.variants is not None and not 0 < asked.variants <= MAX_VARIANTS:
+        message = f"variants must be from 1 to {MAX_VARIANTS}, not {_short(asked.variants)}."
+        raise RejectedError("invalid_option", message)
     stops = asked.stop or ()
     if len(stops) > MAX_STOPS or not all(0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
         message = f"stop may hold {MAX_STOPS} strings of 1 to {MAX_STOP_CHARS} characters."

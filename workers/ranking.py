@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,15 +14,25 @@ from workers.fusion import Scores, best_first, min_max, reciprocal_ranks, weight
 from workers.settings import RetrievalSettings
 
 
+class Probe(NamedTuple):
+    """One thing that is searched for: its words and its vector, (d,) of unit length."""
+
+    text: str
+    vector: FloatArray
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is searched for. ``vector`` has shape (d,) and unit length."""
+    """What was asked. ``vector`` has shape (d,) and unit length; ``expansions`` are what the engine wrote, to be
+    searched for as well.
+    """
 
     text: str
     vector: FloatArray
     tenant: str
     options: QueryOptions
     condition: Filter | None
+    expansions: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +43,62 @@ class Candidate:
     score: float
 
 
+_LEAST_LENGTH = 1e-6
+
 # Best first.
 Ranking: TypeAlias = list[Candidate]
 
 
+def probes(question: Question) -> tuple[Probe, ...]:
+    """What is searched for: the question itself, each of its other wordings too, or in its place the middle between its
+    vector and those of passages that might answer it.
+    """
+    own = Probe(question.text, question.vector)
+    if question.options.retrieval.expansion != "hyde":
+        return own, *question.expansions
+    middle = np.sum([probe.vector for probe in (own, *question.expansions)], axis=0)
+    length = float(np.linalg.norm(middle))
+    # Opposite vectors have no middle.
+    return (Probe(question.text, (middle / length).astype(np.float32)) if length > _LEAST_LENGTH else own,)
+
+
 def searches(question: Question, settings: RetrievalSettings) -> list[Search]:
-    """The searches of the question's mode: of its vector first, then of its words."""
+    """The searches of the question's mode, for each probe: of its vector first, then of its words."""
     options = question.options.retrieval
-    is_plain = options.mode != "hybrid" and options.rerank == "none" and not options.diversity
+    is_plain = (
+        options.mode != "hybrid" and options.rerank == "none" and not options.diversity and not question.expansions
+    )
     top_k = question.options.top_k
     # By words, more than are wanted: some may be below the minimum score.
     limit = top_k if is_plain and options.mode == "dense" else max(top_k, settings.candidates)
-    queries: dict[RetrievalMode, tuple[FloatArray | str, ...]] = {
-        "dense": (question.vector,),
-        "sparse": (question.text,),
-        "hybrid": (question.vector, question.text),
-    }
-    return [Search(query, question.tenant, limit, question.condition) for query in queries[options.mode]]
+    return [
+        Search(query, question.tenant, limit, question.condition)
+        for probe in probes(question)
+        for query in _queries(probe, options.mode)
+    ]
+
+
+def _queries(probe: Probe, mode: RetrievalMode) -> tuple[FloatArray | str, ...]:
+    if mode == "hybrid":
+        return probe.vector, probe.text
+    return (probe.vector if mode == "dense" else probe.text,)
 
 
 def fused(question: Question, results: Sequence[Sequence[Hit]], settings: RetrievalSettings) -> Ranking:
+    """One ranking of what the question's ``searches`` found; those of several probes by reciprocal ranks."""
+    asked = probes(question)
+    each = len(results) // len(asked)
+    rankings = [
+        _fused(probe, results[place * each : (place + 1) * each], settings) for place, probe in enumerate(asked)
+    ]
+    if len(rankings) == 1:
+        return rankings[0]
+    chunks = {candidate.chunk.chunk_id: candidate.chunk for ranking in rankings for candidate in ranking}
+    scores = reciprocal_ranks([_scores(ranking) for ranking in rankings], settings.rrf_k)
+    return [Candidate(chunks[key], scores[key]) for key in best_first(scores)]
+
+
+def _fused(probe: Probe, results: Sequence[Sequence[Hit]], settings: RetrievalSettings) -> Ranking:
     """One ranking of what one or two searches found, the vector's first."""
     chunks = {hit.chunk.chunk_id: hit.chunk for hits in results for hit in hits}
     rankings = [{hit.chunk.chunk_id: hit.score for hit in hits} for hits in results]
@@ -62,7 +108,7 @@ def fused(question: Question, results: Sequence[Sequence[Hit]], settings: Retrie
         scores = reciprocal_ranks(rankings, settings.rrf_k)
     else:
         # What only its words found has a cosine similarity too, and its vector is here.
-        dense = {key: similarity(chunk, question.vector) for key, chunk in chunks.items()}
+        dense = {key: similarity(chunk, probe.vector) for key, chunk in chunks.items()}
         scores = weighted_sum([(settings.dense_weight, dense), (1 - settings.dense_weight, rankings[1])])
     return [Candidate(chunks[key], scores[key]) for key in best_first(scores)]
 

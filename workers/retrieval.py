@@ -1,7 +1,7 @@
 """The retrieval stage: vectors of questions to passages."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,11 +12,11 @@ from backends.filter_parser import FilterError, parse_filter
 from backends.reranker import Reranker
 from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
-from schemas.values import FloatArray, Passage
+from schemas.values import ExpandedText, FloatArray, Passage
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
 from workers.isolation import as_stage_errors, call_isolated
 from workers.neighbourhood import around, widened
-from workers.ranking import Question, Ranking, chosen, fused, reranked, searches, similarity
+from workers.ranking import Probe, Question, Ranking, chosen, fused, reranked, searches, similarity
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError
 from workers.settings import RetrievalSettings
 
@@ -104,7 +104,18 @@ class RetrievalStage:
             return PoisonError("bad_embedding", message)
         if not np.isfinite(vector).all():
             return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
-        return Question(event.query.question, vector, event.query.tenant, options, condition)
+        expansions = tuple(self._probes(event.expansions))
+        return Question(event.query.question, vector, event.query.tenant, options, condition, expansions)
+
+    def _probes(self, texts: Sequence[ExpandedText]) -> Iterator[Probe]:
+        """What can be searched for: none of these may fail the question."""
+        for expanded in texts:
+            try:
+                vector = expanded.embedding.unpack()
+            except ValueError:
+                continue
+            if len(vector) == self._dimensions and np.isfinite(vector).all():
+                yield Probe(expanded.text, vector)
 
     async def _search(self, questions: Sequence[Question]) -> list[Ranking]:
         asked = [searches(question, self._settings) for question in questions]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.values import MAX_NEIGHBOURS, Reranking, RetrievalMode
+from schemas.values import MAX_NEIGHBOURS, MAX_VARIANTS, Expansion, Reranking, RetrievalMode
 
 
 class StageSettings(BaseModel):
@@ -25,6 +25,8 @@ class TenantSettings(StageSettings):
     neighbours: int | None = Field(
         None, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
     )
+    expansion: Expansion | None = Field(None, description="What the engine writes before the search.")
+    variants: int | None = Field(None, gt=0, le=MAX_VARIANTS, description="How many texts it writes.")
     template: str | None = Field(None, description="Prompt template.")
     max_tokens: int | None = Field(None, gt=0, description="Longest answer, in tokens.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -58,6 +60,13 @@ class QuerySettings(StageSettings):
     neighbours: int = Field(
         0, ge=0, le=MAX_NEIGHBOURS, description="Chunks before and after each passage that come with it."
     )
+    expansion: Expansion = Field(
+        "none",
+        description="What the engine writes before the search: none, multi_query (the question in other words) or hyde "
+        "(passages that might answer it).",
+    )
+    variants: int = Field(3, gt=0, le=MAX_VARIANTS, description="How many texts it writes.")
+    expansion_max_tokens: int = Field(160, gt=0, description="Longest answer of the engine to that, in tokens.")
     template: str = Field("default", description="Prompt template.")
     max_tokens: int = Field(160, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature; 0 is greedy.")
@@ -114,6 +123,9 @@ class GenerationSettings(StageSettings):
     max_in_flight: int = Field(16, gt=0, description="Answers generated at once; near the engine's max_num_seqs.")
     delta_interval_ms: int = Field(40, ge=0, description="Tokens that come closer together travel as one delta.")
     flush_timeout_ms: int = Field(500, gt=0, description="Longest wait of a whole answer for its last delta.")
+    expansion_timeout_ms: int = Field(
+        30_000, gt=0, description="Longest wait for what a search is expanded with; then the question is all there is."
+    )
 
 
 class ChunkingSettings(StageSettings):

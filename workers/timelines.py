@@ -26,9 +26,10 @@ WATCHED: tuple[TopicSpec, ...] = (
     PROMPTS_BUILT,
     ANSWERS,
 )
-STAGES: tuple[str, ...] = tuple(spec.owner for spec in WATCHED if spec is not QUERIES)
+# Steps of a request, in order; expansion is one of generation's.
+STAGES: tuple[str, ...] = ("query", "expansion", "embedding", "retrieval", "prompt", "generation")
 UNKNOWN_TYPE = "unknown"
-# A request makes six events; more than this under one ID are not a request's.
+# A request makes six events, or eight; more than this under one ID are not a request's.
 MAX_EVENTS = 64
 
 

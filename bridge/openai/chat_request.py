@@ -11,7 +11,7 @@ from backends.filter_parser import MAX_FILTER_CHARS
 from bridge.messages import MAX_STOPS, Name, Question, Stop
 from bridge.openai.content import MAX_MESSAGES, JsonSchema, Lenient, Message, Whole, example, response_format, split
 from bridge.openai.errors import OpenAIError
-from schemas.values import MAX_INTEGER, MAX_NEIGHBOURS, Lane, Reranking, RetrievalMode
+from schemas.values import MAX_INTEGER, MAX_NEIGHBOURS, MAX_VARIANTS, Expansion, Lane, Reranking, RetrievalMode
 
 EXAMPLE_MODEL = "SmolLM2-135M-Instruct"
 
@@ -29,6 +29,8 @@ class RaglineOptions(Lenient):
     diversity: Annotated[float, Field(ge=0, le=1)] | None = None
     neighbours: Annotated[Whole, Field(ge=0, le=MAX_NEIGHBOURS)] | None = None
     filter: Annotated[str, Field(max_length=MAX_FILTER_CHARS)] | None = None
+    expansion: Expansion | None = None
+    variants: Annotated[Whole, Field(gt=0, le=MAX_VARIANTS)] | None = None
     template: Name | None = None
     lane: Lane | None = None
     timeout_ms: Tokens | None = None

@@ -42,6 +42,7 @@ _INVALID = frozenset(
         "binary_question",
         "empty_question",
         "engine_rejected",
+        "invalid_filter",
         "invalid_option",
         "response_format_refused",
         "undecodable",

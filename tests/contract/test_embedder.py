@@ -72,6 +72,13 @@ async def test_a_text_gives_the_same_vector_in_any_company(embedder: Embedder) -
     assert np.allclose(batch[-1], alone[0], atol=1e-5)
 
 
+async def test_a_prompt_is_read_before_each_text(embedder: Embedder) -> None:
+    prompted = await embedder.embed([QUESTION, FAR], "query: ")
+    written = await embedder.embed([f"query: {QUESTION}", f"query: {FAR}"])
+    assert np.allclose(prompted, written, atol=1e-5)
+    assert not np.allclose(prompted, await embedder.embed([QUESTION, FAR]), atol=1e-3)
+
+
 async def test_texts_alike_are_near(embedder: Embedder) -> None:
     question, near, far = await embedder.embed([QUESTION, NEAR, FAR])
     assert question @ near > question @ far + 0.2

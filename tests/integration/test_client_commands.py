@@ -94,6 +94,14 @@ async def test_curl_goes_on_after_the_last_event_it_has(pipeline: SmallPipeline,
     assert await output(pipeline, f"{follow} -H 'Last-Event-ID: {ids[-1]}' -w '%{{http_code}}'", tmp_path) == "204"
 
 
+async def test_options_of_the_search(pipeline: SmallPipeline, tmp_path: Path) -> None:
+    options, _ = blocks("What is searched", "sh")
+    said = await output(pipeline, options.replace("sleep 20", "sleep 3"), tmp_path)
+    assert '"note":"The engine wrote nothing that can be searched for."' in said
+    assert [asked.expansion for asked in pipeline.asked] == ["multi_query", "hyde", "multi_query"]
+    assert {asked.mode for asked in pipeline.asked} == {"hybrid", "dense"}
+
+
 async def test_documents(pipeline: SmallPipeline, tmp_path: Path) -> None:
     (documents,) = blocks("Documents", "sh")
     uploaded, status, removed = (await output(pipeline, documents, tmp_path)).replace("}{", "}\n{").splitlines()

@@ -22,6 +22,7 @@ from workers.runtime.stage import (
     BatchedStage,
     ConcurrentStage,
     Delivery,
+    Lenient,
     Outcome,
     PoisonError,
     Produce,
@@ -210,7 +211,9 @@ class Handler:
         if events := self._end_unhandled(job.delivery):
             return Produce(events)
         if record.origin.offset == job.partition.quarantined:
-            return PoisonError("quarantined", "Its worker died each time it was handled.")
+            quarantine = PoisonError("quarantined", "Its worker died each time it was handled.")
+            instead = self._stage.instead(job.delivery, quarantine) if isinstance(self._stage, Lenient) else None
+            return instead or quarantine
         if job.careful:
             # The one before is no longer suspected; that must be known as well before this one can kill us.
             partitions = {job.partition, self._last_careful or job.partition}

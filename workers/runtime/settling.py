@@ -151,7 +151,8 @@ class Settling:
 
     def _span(self, job: Job) -> records.Span:
         now_ms = time.time_ns() // 1_000_000
-        return records.Span(self._stage, job.record.fetched_ms, now_ms, job.attempt, job.traceparent)
+        step = job.delivery.event.STEP if job.delivery else None
+        return records.Span(step or self._stage, job.record.fetched_ms, now_ms, job.attempt, job.traceparent)
 
     def _note(self, job: Job, error: StageError, decision: retry.Decision) -> None:
         self.last_error = f"{error.code}: {error}"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from prometheus_client.registry import Collector
+
 from schemas.events import Event
 from schemas.headers import Headers, Origin
 from topics.specs import TopicSpec
@@ -118,4 +120,21 @@ class ConcurrentStage(Stage, Protocol[E_contra]):
 
     async def handle(self, delivery: Delivery[E_contra]) -> Outcome:
         """Cancelling it must stop the work."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A stage with metrics of its own, which are told beside the worker's."""
+
+    @property
+    def collectors(self) -> Sequence[Collector]: ...
+
+
+@runtime_checkable
+class Lenient(Protocol):
+    """A stage some of whose events may do without their work."""
+
+    def instead(self, delivery: Delivery[Event], error: StageError) -> Outcome | None:
+        """What follows from an event that killed worker after worker; None for the failure that ``error`` is."""
         ...

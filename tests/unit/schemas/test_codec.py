@@ -10,8 +10,17 @@ from pydantic import JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 
 from schemas import codec
-from schemas.events import EVENTS, DocumentSubmitted, DocumentWithdrawn, Event, QueryAccepted, QueryAsked, QueryEmbedded
-from schemas.examples import EXAMPLES
+from schemas.events import (
+    EVENTS,
+    DocumentSubmitted,
+    DocumentWithdrawn,
+    Event,
+    PassagesRetrieved,
+    QueryAccepted,
+    QueryAsked,
+    QueryEmbedded,
+)
+from schemas.examples import EXAMPLE_BY_TYPE, EXAMPLES
 from schemas.values import MAX_INTEGER, Passage, ResponseFormat, Value
 
 TEXT = st.text(max_size=20)
@@ -189,7 +198,7 @@ def test_a_moment_without_offset_is_utc_and_one_with_is_turned() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_are_finite(score: float) -> None:
-    fields = EXAMPLES[3].model_dump()["passages"][0]  # type: ignore[index]
+    fields = EXAMPLE_BY_TYPE[PassagesRetrieved.TYPE].model_dump()["passages"][0]
     with pytest.raises(ValidationError):
         Passage(**{**fields, "score": score})
 

@@ -1,15 +1,17 @@
 """The embedding stage."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
+from backends.errors import BackendUnavailableError
 from backends.memory_embedder import HashedEmbedder
-from schemas.events import QueryAccepted, QueryEmbedded
+from schemas.events import QueryAccepted, QueryEmbedded, QueryExpanded
 from schemas.headers import Headers, Origin
-from schemas.values import QueryOptions, Sampling
+from schemas.values import FloatArray, QueryOptions, RetrievalOptions, Sampling, Usage
 from workers.embedding import EmbeddingStage
-from workers.runtime.stage import BatchedStage, Delivery, PoisonError, Produce
+from workers.runtime.stage import BatchedStage, Delivery, Outcome, PoisonError, Produce, UnavailableError
 from workers.settings import EmbeddingSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,7 +30,7 @@ def deliver(question: str) -> Delivery[QueryAccepted]:
     return Delivery("r1", query, Headers(), Origin("rag.queries.accepted", 0, 0), NOW)
 
 
-def make_stage() -> BatchedStage[QueryAccepted]:
+def make_stage() -> BatchedStage[QueryAccepted | QueryExpanded]:
     return EmbeddingStage(EmbeddingSettings(max_batch=7, linger_ms=3), HashedEmbedder(16))
 
 
@@ -63,3 +65,52 @@ async def test_a_question_that_cannot_be_read_fails_alone() -> None:
 def test_batches_as_its_settings_say() -> None:
     stage = make_stage()
     assert (stage.max_batch, stage.linger_ms) == (7, 3)
+
+
+def expanded(expansion: str, *texts: str) -> Delivery[QueryExpanded]:
+    asked = deliver("What is it?")
+    retrieval = RetrievalOptions.model_validate({"expansion": expansion, "variants": 3})
+    options = asked.event.options.model_copy(update={"retrieval": retrieval})
+    query = asked.event.model_copy(update={"options": options})
+    event = QueryExpanded(query=query, texts=texts, usage=Usage())
+    return Delivery("r1", event, Headers(), Origin("rag.queries.accepted", 0, 1), NOW)
+
+
+def embedded(outcome: Outcome) -> QueryEmbedded:
+    assert isinstance(outcome, Produce), outcome
+    [event] = outcome.events
+    assert isinstance(event, QueryEmbedded)
+    return event
+
+
+async def test_what_a_question_was_expanded_with_gets_vectors_too_after_its_own_prompt() -> None:
+    stage = EmbeddingStage(EmbeddingSettings(), HashedEmbedder(16), "query: ", "passage: ")
+    plain, wordings, passages = map(
+        embedded, await stage.handle([deliver("What is it?"), expanded("multi_query", "a b"), expanded("hyde", "a b")])
+    )
+    texts = ["query: What is it?", "query: a b", "passage: a b"]
+    vectors = dict(zip(texts, await HashedEmbedder(16).embed(texts), strict=True))
+    for event, text in ((wordings, "query: a b"), (passages, "passage: a b")):
+        assert event.embedding == plain.embedding
+        [beside] = event.expansions
+        assert (beside.text, f"{beside.embedding.prompt}a b") == ("a b", text)
+        assert np.array_equal(beside.embedding.unpack(), vectors[text])
+    assert plain.expansions == ()
+    assert np.array_equal(plain.embedding.unpack(), vectors["query: What is it?"])
+
+
+async def test_a_text_beside_the_question_that_cannot_be_read_is_left_out() -> None:
+    [outcome] = await make_stage().handle([expanded("multi_query", "one", "\ud800", "two")])
+    assert [beside.text for beside in embedded(outcome).expansions] == ["one", "two"]
+
+
+async def test_an_embedder_that_goes_away_in_between_is_waited_for() -> None:
+    class Away(HashedEmbedder):
+        async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
+            if prompt:
+                raise BackendUnavailableError("away")
+            return await super().embed(texts)
+
+    stage = EmbeddingStage(EmbeddingSettings(), Away(16), "", "passage: ")
+    [outcome] = await stage.handle([expanded("hyde", "one")])
+    assert isinstance(outcome, UnavailableError)

@@ -11,7 +11,8 @@ from backends.engine import Delta, EngineDeadError, EngineSettings, GenerationRe
 from backends.errors import BackendError, BackendRejectedError, BackendUnavailableError
 from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
-from schemas.events import Answered, PromptBuilt, RequestExpired
+from schemas.events import Answered, ExpansionPromptBuilt, PromptBuilt, QueryExpanded, RequestExpired
+from schemas.examples import EXAMPLE_BY_TYPE
 from schemas.headers import Headers, Origin
 from schemas.values import ResponseFormat, Usage
 from workers.generation import GenerationStage
@@ -272,3 +273,42 @@ async def test_stopping_closes_engine_and_live_view() -> None:
     with pytest.raises(BackendUnavailableError):
         await anext(engine.generate(GenerationRequest("id", deliver().event.messages, deliver().event.sampling)))
     assert [entry async for entry in live_view.follow(stream_of("default", "r1"))] == []
+
+
+def expanding(deadline_at: datetime | None = None) -> Delivery[ExpansionPromptBuilt]:
+    event = EXAMPLE_BY_TYPE[ExpansionPromptBuilt.TYPE]
+    assert isinstance(event, ExpansionPromptBuilt)
+    query = event.query.model_copy(update={"request_id": "r1", "deadline_at": deadline_at})
+    event = event.model_copy(update={"query": query})
+    return Delivery("r1", event, Headers(), Origin("rag.prompts.built", 0, 0), NOW)
+
+
+async def test_an_expansion_is_written_and_shown_to_nobody() -> None:
+    live_view = MemoryLiveView(LiveViewSettings())
+    stage = await started(ScriptedEngine([Delta("How does yield work?"), Delta("", "stop")]), live_view)
+    outcome = await stage.handle(expanding())
+    assert isinstance(outcome, Produce)
+    (event,) = outcome.events
+    assert isinstance(event, QueryExpanded)
+    assert event.texts == ("How does yield work?",)
+    assert await deltas(live_view) == []
+
+
+async def test_the_deadline_ends_an_expansion_and_its_request() -> None:
+    engine = echo(delay_ms=60_000)
+    deadline = NOW + timedelta(milliseconds=50)
+    outcome = await asyncio.wait_for((await started(engine)).handle(expanding(deadline)), 5)
+    expired = RequestExpired(request_id="r1", tenant="default", stage="generation", deadline_at=deadline)
+    assert outcome == Produce((expired,))
+    assert engine.running == 0
+
+
+async def test_an_expansion_that_kills_its_workers_is_done_without() -> None:
+    stage = await started(echo())
+    error = PoisonError("quarantined", "Its worker died each time.")
+    outcome = stage.instead(expanding(), error)
+    assert isinstance(outcome, Produce)
+    (event,) = outcome.events
+    assert isinstance(event, QueryExpanded)
+    assert event.fallback == "The question could not be expanded: Its worker died each time."
+    assert stage.instead(deliver(), error) is None

@@ -5,7 +5,17 @@ import pytest
 from backends.errors import BackendUnavailableError
 from backends.live_view import Entry, LiveViewSettings, stream_of
 from backends.memory_live_view import MemoryLiveView
-from schemas.events import Answered, Event, PassagesRetrieved, PromptBuilt, QueryAccepted, RequestFailed
+from schemas.events import (
+    Answered,
+    Event,
+    ExpansionPromptBuilt,
+    PassagesRetrieved,
+    PromptBuilt,
+    QueryAccepted,
+    QueryExpanded,
+    RequestFailed,
+)
+from schemas.examples import EXAMPLE_BY_TYPE
 from schemas.headers import Headers, Origin, StageTime
 from schemas.values import Passage, QueryOptions, Sampling, Source, Usage
 from topics.specs import TOPIC_OF_EVENT
@@ -159,3 +169,19 @@ async def test_a_live_view_that_is_down_holds_back_its_requests_and_no_others() 
     assert await projector.handle(batch) == [Produce(())] * 3
     assert len(await shown(view, "s")) == 1
     assert [entry.kind for entry in await shown(view, "r")] == ["progress", "progress", "terminal"]
+
+
+async def test_an_expansion_is_shown_where_it_belongs_and_with_what_it_lacks(view: MemoryLiveView) -> None:
+    prompt, expanded = (EXAMPLE_BY_TYPE[kind.TYPE] for kind in (ExpansionPromptBuilt, QueryExpanded))
+    assert isinstance(expanded, QueryExpanded)
+    alone = expanded.model_copy(update={"texts": (), "fallback": "The engine wrote nothing."})
+    [*outcomes] = await stage(view).handle(
+        [delivery(alone, "query", "expansion"), delivery(prompt, "query"), delivery(expanded, "query", event_id="x")]
+    )
+    assert outcomes == [Produce(())] * 3
+    bodies = [dict(entry.body) for entry in await shown(view, expanded.key)]
+    assert [(body["stage"], body.get("note")) for body in bodies] == [
+        ("query", None),
+        ("expansion", "The engine wrote nothing."),
+        ("query", None),
+    ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import QueryAccepted, QueryAsked, RequestExpired
+from schemas.events import ExpansionPromptBuilt, QueryAccepted, QueryAsked, RequestExpired
 from schemas.headers import Headers, Origin
 from workers.query import QueryStage, normalise_question
 from workers.runtime.stage import ConcurrentStage, Delivery, Produce, RejectedError
@@ -96,6 +96,8 @@ async def test_a_tenant_has_its_own_defaults_and_the_question_the_last_word() ->
             diversity=0.5,
             neighbours=2,
             filter="ordinal == 1",
+            expansion="hyde",
+            variants=2,
         )
     )
     assert own.lane == "batch"
@@ -111,6 +113,8 @@ async def test_a_tenant_has_its_own_defaults_and_the_question_the_last_word() ->
             "diversity": 0.5,
             "neighbours": 2,
             "filter": "ordinal == 1",
+            "expansion": "hyde",
+            "variants": 2,
         },
     }
 
@@ -184,6 +188,9 @@ async def test_a_deadline_that_has_passed_expires_the_request(fields: dict[str, 
         ({"rerank": "magic"}, "invalid_option", ["rerank", "'cross_encoder'"]),
         ({"diversity": 1.1}, "invalid_option", ["diversity", "1.1"]),
         ({"neighbours": 4}, "invalid_option", ["neighbours", "3", "4"]),
+        ({"expansion": "magic"}, "invalid_option", ["expansion", "'hyde'", "magic"]),
+        ({"variants": 0}, "invalid_option", ["variants", "1 to 5", "not 0"]),
+        ({"expansion": "hyde", "variants": 6}, "invalid_option", ["variants", "1 to 5", "not 6"]),
         ({"filter": "colour == 'red'"}, "invalid_filter", ["'colour'", "source"]),
         ({"filter": "title == "}, "invalid_filter", ["character 9"]),
         ({"seed": -1}, "invalid_option", ["seed"]),
@@ -271,3 +278,31 @@ async def test_the_form_of_the_answer_goes_to_the_engine() -> None:
     sampling = (await accept(deliver(response_format=form))).options.sampling
     assert sampling.response_format is not None
     assert sampling.response_format.json_schema == {"type": "object"}
+
+
+async def test_a_question_to_be_expanded_goes_by_the_engine_first() -> None:
+    outcome = await QueryStage(SETTINGS, TEMPLATES, now=lambda: NOW, plain=str.upper).handle(
+        deliver(expansion="multi_query")
+    )
+    assert isinstance(outcome, Produce)
+    (event,) = outcome.events
+    assert isinstance(event, ExpansionPromptBuilt)
+    assert event.messages[-1].content.endswith("Question: WHY?")
+    assert event.query == (await accept(deliver(expansion="hyde", mode="sparse"))).model_copy(
+        update={"options": event.query.options}
+    )
+    retrieval = event.query.options.retrieval
+    assert (retrieval.expansion, retrieval.variants) == ("multi_query", SETTINGS.variants)
+
+
+async def test_expansion_may_be_a_tenants_default_and_turned_off() -> None:
+    tenants = {"default": TenantSettings(expansion="hyde", variants=1)}
+    outcome = await stage(SETTINGS.model_copy(update={"tenants": tenants})).handle(deliver())
+    assert isinstance(outcome, Produce)
+    (event,) = outcome.events
+    assert isinstance(event, ExpansionPromptBuilt)
+    assert len(event.samplings) == 1
+    plain = await stage(SETTINGS.model_copy(update={"tenants": tenants})).handle(deliver(expansion="none"))
+    assert isinstance(plain, Produce)
+    assert isinstance(plain.events[0], QueryAccepted)
+    assert plain.events[0] == await accept(deliver(variants=2))

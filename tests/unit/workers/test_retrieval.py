@@ -14,7 +14,7 @@ from backends.reranker import Reranker
 from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
-from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
+from schemas.values import Embedding, ExpandedText, FloatArray, QueryOptions, RetrievalOptions, Sampling
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
@@ -32,6 +32,7 @@ def deliver(
     tenant: str = "t",
     top_k: int = 5,
     min_score: float = 0.5,
+    expansions: Sequence[tuple[str, Embedding | FloatArray]] = (),
     **retrieval: Any,
 ) -> Delivery[QueryEmbedded]:
     query = QueryAccepted(
@@ -50,9 +51,13 @@ def deliver(
             retrieval=RetrievalOptions(**retrieval),
         ),
     )
-    packed = embedding if isinstance(embedding, Embedding) else Embedding.pack("e", embedding)
-    event = QueryEmbedded(query=query, embedding=packed)
+    beside = tuple(ExpandedText(text=text, embedding=_packed(vector)) for text, vector in expansions)
+    event = QueryEmbedded(query=query, embedding=_packed(embedding), expansions=beside)
     return Delivery("r1", event, Headers(), Origin("rag.queries.embedded", 0, 0), NOW)
+
+
+def _packed(embedding: Embedding | FloatArray) -> Embedding:
+    return embedding if isinstance(embedding, Embedding) else Embedding.pack("e", embedding)
 
 
 @pytest.fixture
@@ -201,6 +206,57 @@ async def test_diversity_prefers_what_is_not_said_yet(store: MemoryVectorStore) 
     plain, diverse = await make_stage(store).handle([deliver(top_k=2), deliver(top_k=2, diversity=0.8)])
     assert found(plain) == ["east", "twin"]
     assert found(diverse) == ["east", "between"]
+
+
+async def test_each_other_wording_is_searched_for_and_ranks_are_fused(store: MemoryVectorStore) -> None:
+    wordings = [("north", NORTH), ("north too", NORTH)]
+    plain, several, by_words, both = await make_stage(store).handle(
+        [
+            deliver(min_score=-1),
+            deliver(min_score=-1, expansion="multi_query", variants=2, expansions=wordings),
+            deliver(min_score=-1, mode="sparse", expansion="multi_query", variants=2, expansions=wordings),
+            deliver(min_score=-1, mode="hybrid", expansion="multi_query", variants=2, expansions=wordings),
+        ]
+    )
+    assert found(plain) == ["east", "between", "north"]
+    # First twice and last once, last twice and first once, second each time.
+    assert found(several) == ["north", "between", "east"]
+    assert scores(several) == scores(plain)
+    assert found(by_words) == ["north"]
+    assert found(both) == ["north", "between", "east"]
+
+
+async def test_passages_that_might_answer_move_the_question_and_not_its_scores(store: MemoryVectorStore) -> None:
+    moved, by_words, cut = await make_stage(store).handle(
+        [
+            deliver(min_score=-1, expansion="hyde", variants=1, expansions=[("p", NORTH)]),
+            deliver(min_score=-1, question="east", mode="hybrid", expansion="hyde", expansions=[("north", NORTH)]),
+            deliver(min_score=0.5, expansion="hyde", variants=1, expansions=[("p", NORTH)]),
+        ]
+    )
+    assert found(moved) == ["between", "east", "north"]
+    assert scores(moved) == pytest.approx({"between": 0.5**0.5, "east": 1, "north": 0})
+    assert found(by_words) == ["between", "east", "north"]
+    assert found(cut) == ["between", "east"]
+
+
+@pytest.mark.parametrize(
+    ("expansion", "bad"),
+    [
+        ("hyde", Embedding(model="e", dimensions=2, data="not base64!")),
+        ("multi_query", Embedding(model="e", dimensions=2, data="not base64!")),
+        ("hyde", np.ones(5, dtype=np.float32)),
+        ("multi_query", np.ones(5, dtype=np.float32)),
+        ("hyde", np.array([np.nan, 0], dtype=np.float32)),
+        ("multi_query", np.array([np.nan, 0], dtype=np.float32)),
+        ("hyde", -EAST),
+    ],
+)
+async def test_no_text_beside_the_question_fails_it(
+    store: MemoryVectorStore, expansion: str, bad: Embedding | FloatArray
+) -> None:
+    [outcome] = await make_stage(store).handle([deliver(expansion=expansion, variants=1, expansions=[("x", bad)])])
+    assert found(outcome) == ["east", "between"]
 
 
 async def test_neighbours_come_with_what_was_found_in_reading_order() -> None:
