@@ -2,21 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import structlog
+
+from backends.cached_embedder import CachedEmbedder
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
 from backends.embedding_prompts import with_own_prompts
 from backends.engine import create_engine
+from backends.errors import BackendRejectedError
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
+from backends.redis_embedding_cache import RedisEmbeddingCache
 from backends.redis_live_view import RedisLiveView
 from backends.references import References
 from backends.reranker import Reranker
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
+from infra.local.embedder_graph import prepare_graph
 from infra.local.models import embedder_path, engine_path
+from infra.local.report import LocalStackError
 from ragline.settings import Settings, SettingsError
 from workers.chunk_embedding import ChunkEmbeddingStage
 from workers.chunking import ChunkingStage
@@ -29,6 +36,8 @@ from workers.query import QueryStage
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import BatchedStage, ConcurrentStage
 from workers.template import TEMPLATES_PATH, PromptTemplate, TemplateError, load_templates
+
+log = structlog.get_logger(__name__)
 
 AnyStage: TypeAlias = BatchedStage[Any] | ConcurrentStage[Any]
 
@@ -79,7 +88,7 @@ def _query(settings: Settings) -> AnyStage:
 def _embedding(settings: Settings) -> AnyStage:
     embedder = settings.embedder
     return EmbeddingStage(
-        settings.embedding, _embedder(settings), embedder.query_prompt or "", embedder.passage_prompt or ""
+        settings.embedding, _embedder(settings, "embedding"), embedder.query_prompt or "", embedder.passage_prompt or ""
     )
 
 
@@ -113,7 +122,10 @@ def _chunking(settings: Settings) -> AnyStage:
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
     return ChunkEmbeddingStage(
-        settings.chunk_embedding, _embedder(settings), create_store(settings), settings.embedder.passage_prompt or ""
+        settings.chunk_embedding,
+        _embedder(settings, "chunk-embedding"),
+        create_store(settings),
+        settings.embedder.passage_prompt or "",
     )
 
 
@@ -139,8 +151,19 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
 _EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
-def _embedder(settings: Settings) -> Embedder:
-    return SentenceTransformersEmbedder(settings.embedder)
+def _embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+    embedder = SentenceTransformersEmbedder(settings.embedder, lambda model: _exported(settings, model))
+    if stage not in settings.embedding_cache.stages:
+        return embedder
+    cache = settings.embedding_cache.model_copy(update={"url": settings.embedding_cache.url or settings.redis.url})
+    return CachedEmbedder(embedder, RedisEmbeddingCache(cache, settings.names), embedder.revision, stage)
+
+
+def _exported(settings: Settings, model: Path) -> Path:
+    try:
+        return prepare_graph(settings.local.data_dir, model, settings.embedder, log.info)
+    except LocalStackError as error:
+        raise BackendRejectedError(str(error)) from error
 
 
 _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {

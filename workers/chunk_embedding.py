@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import structlog
+from prometheus_client.registry import Collector
 
+from backends.cached_embedder import CachedEmbedder
 from backends.embedder import Embedder
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.vector_store import VectorStore
@@ -48,6 +50,11 @@ class ChunkEmbeddingStage:
     @property
     def linger_ms(self) -> int:
         return self._settings.linger_ms
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]:
+        """Metrics of the embedder's cache, if it has one."""
+        return (self._embedder,) if isinstance(self._embedder, CachedEmbedder) else ()
 
     async def start(self) -> None:
         """Load the embedder. A store that is away is asked again with the first documents.

@@ -99,6 +99,14 @@ class Stage(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A stage that has metrics of its own, which are shown with its worker's."""
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]: ...
+
+
+@runtime_checkable
 class BatchedStage(Stage, Protocol[E_contra]):
     """Handles many events in one go. One batch per worker is in flight, so events of a key keep their order."""
 
