@@ -103,7 +103,7 @@ class Measured(Protocol):
     """A stage that has metrics of its own, which are shown with its worker's."""
 
     @property
-    def collectors(self) -> tuple[Collector, ...]: ...
+    def collectors(self) -> Sequence[Collector]: ...
 
 
 @runtime_checkable
@@ -129,14 +129,6 @@ class ConcurrentStage(Stage, Protocol[E_contra]):
     async def handle(self, delivery: Delivery[E_contra]) -> Outcome:
         """Cancelling it must stop the work."""
         ...
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """A stage with metrics of its own, which are told beside the worker's."""
-
-    @property
-    def collectors(self) -> Sequence[Collector]: ...
 
 
 @runtime_checkable
