@@ -121,7 +121,7 @@ def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> 
             continue
         item = _from_record(record, where, prefix)
         if isinstance(item, Document):
-            for field_name in _other_fields(item.metadata) - left_out:
+            for field_name in sorted(_other_fields(item.metadata) - left_out):
                 if len(left_out) < _MAX_NOTICES:
                     yield Skipped(f"{name}: metadata.{field_name}", _LEFT_OUT, is_failure=False)
                 left_out.add(field_name)

@@ -82,24 +82,6 @@ def show(
         OUT.print(f"\n[{place}]\n{_shortened(chunk.text)}", markup=False)
 
 
-def _print_entry(entry: Entry) -> None:
-    fields = entry.model_dump(mode="json")
-    submitted_ms = fields.pop("submitted_ms")
-    fields["submitted"] = (
-        f"{datetime.fromtimestamp(submitted_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC" if submitted_ms else ""
-    )
-    fields["failure"] = f"{entry.failure.stage}: {entry.failure.message}" if entry.failure else None
-    fields["metadata"] = ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in entry.metadata.items())
-    fields["pages"] = entry.pages or None
-    for name, value in fields.items():
-        if value not in {None, ""}:
-            OUT.print(f"{name:12} {value}", markup=False)
-
-
-def _shortened(text: str) -> str:
-    return f"{text[:_SHOWN_CHARS]}{' …' if len(text) > _SHOWN_CHARS else ''}"
-
-
 @app.command()
 def delete(
     context: typer.Context,
@@ -151,6 +133,24 @@ def stats(context: typer.Context, tenant: Tenant = None, prefix: Prefix = None, 
         )
         OUT.print(f"{name:14} {listed or '-'}", markup=False)
     OUT.print(f"{'chunks_stored':14} {problem if stored is None else f'{stored:,}'}", markup=False)
+
+
+def _print_entry(entry: Entry) -> None:
+    fields = entry.model_dump(mode="json")
+    submitted_ms = fields.pop("submitted_ms")
+    fields["submitted"] = (
+        f"{datetime.fromtimestamp(submitted_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC" if submitted_ms else ""
+    )
+    fields["failure"] = f"{entry.failure.stage}: {entry.failure.message}" if entry.failure else None
+    fields["metadata"] = ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in entry.metadata.items())
+    fields["pages"] = entry.pages or None
+    for name, value in fields.items():
+        if value not in {None, ""}:
+            OUT.print(f"{name:12} {value}", markup=False)
+
+
+def _shortened(text: str) -> str:
+    return f"{text[:_SHOWN_CHARS]}{' …' if len(text) > _SHOWN_CHARS else ''}"
 
 
 async def _stored(settings: Settings) -> tuple[int | None, str]:
