@@ -7,6 +7,7 @@ DATA ?=
 export PYTHONUNBUFFERED = 1
 
 BIN = .venv/bin
+STORE_TESTS = tests/contract/test_vector_store.py tests/contract/test_stored_vectors.py tests/integration/test_collections.py
 .DEFAULT_GOAL = help
 .PHONY: help env setup demo test test-fast test-milvus lint browser faults faults-short faults-mutants bench-hops \
 	bench-ttft bench-bridge bench-retrieval lock clean
@@ -47,8 +48,7 @@ test-fast: lint
 
 test-milvus: env
 	@$(PYTHON) -m infra.setup milvus
-	@$(BIN)/pytest --milvus standalone -k 'not memory and not qdrant' tests/contract/test_vector_store.py \
-		tests/contract/test_stored_vectors.py tests/integration/test_collections.py
+	@$(BIN)/pytest --milvus standalone -k 'not memory and not qdrant' $(STORE_TESTS)
 
 browser:
 	@$(PYTHON) -m infra.setup browser

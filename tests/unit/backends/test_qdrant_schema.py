@@ -13,7 +13,7 @@ from backends.vector_store import Search, StoredChunk
 
 SETTINGS = QdrantSettings(url="http://q")
 CHUNK = StoredChunk(
-    *("c", "d", "t", "Running", "s", 3, "Mice ran, and mice rest.", np.array([0.6, 0.8], dtype=np.float32)),
+    *("c", "d", "t", "Running", "s", 3, "Mice run, and mice rest.", np.array([0.6, 0.8], dtype=np.float32)),
     page=2,
     heading="A > B",
     metadata={"year": 2021, "share": 2.0, "is-draft": True, "page": "xii", "title": "own"},
