@@ -15,7 +15,8 @@ FIELDS: Mapping[str, type[str] | type[int]] = {**COLUMNS, "page": int, "last_pag
 # Before the names of a document's own fields, which hold what the document says.
 METADATA_PREFIX = "metadata."
 
-_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -85,14 +86,11 @@ def kind_of(value: Scalar) -> Kind:
 def matches(condition: Filter, value_of: Callable[[str], Scalar | None]) -> bool:
     """Whether the condition holds; ``value_of`` gives the value of a field, None where there is none."""
     match condition:
-        case Comparison(field, "==" | "!=" as symbol, value):
-            return _are_equal(value_of(field), value) == (symbol == "==")
         case Comparison(field, symbol, value):
-            found = value_of(field)
-            return found is not None and kind_of(found) == kind_of(value) and _ORDERS[symbol](found, value)
+            return _compare(value_of(field), symbol, value)
         case OneOf(field, values):
             found = value_of(field)
-            return any(_are_equal(found, value) for value in values)
+            return any(_compare(found, "==", value) for value in values)
         case StartsWith(field, prefix):
             found = value_of(field)
             return isinstance(found, str) and found.startswith(prefix)
@@ -104,5 +102,7 @@ def matches(condition: Filter, value_of: Callable[[str], Scalar | None]) -> bool
             return any(matches(each, value_of) for each in conditions)
 
 
-def _are_equal(found: Scalar | None, value: Scalar) -> bool:
-    return found is not None and kind_of(found) == kind_of(value) and found == value
+def _compare(found: Scalar | None, symbol: Operator, value: Scalar) -> bool:
+    if symbol == "!=":
+        return not _compare(found, "==", value)
+    return found is not None and kind_of(found) == kind_of(value) and _OPERATORS[symbol](found, value)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import orjson
 
@@ -32,6 +32,28 @@ def checked(metadata: Mapping[str, object]) -> dict[str, MetadataValue]:
     if size > MAX_BYTES:
         raise MetadataError(f"The metadata has {size} bytes as JSON; {MAX_BYTES} are allowed.")
     return taken
+
+
+def parsed(assignments: Iterable[str]) -> dict[str, MetadataValue]:
+    """Metadata as it is written on a command line: ``year=2021``, ``draft=true``, ``lang=en``, ``zip='"01234"'``.
+
+    A value that is a number, true or false in JSON is that, one in double quotes a text in any case, all others are
+    texts as they stand.
+
+    Raises:
+        MetadataError: one is no assignment, or cannot be taken.
+    """
+    found: dict[str, object] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise MetadataError(f"The metadata {_shown(assignment)} is not of the form name=value.")
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = text
+        found[name] = value if is_value(value) else text
+    return checked(found)
 
 
 def is_value(value: object) -> bool:

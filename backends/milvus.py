@@ -15,8 +15,8 @@ from backends import milvus_schema
 from backends.errors import BackendRejectedError
 from backends.filters import Filter, Scalar
 from backends.milvus_client import connect
-from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_details import DYNAMIC, decoded, encoded
+from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_document, within
 from backends.stemming import stems
 from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Search, StoredChunk, check
@@ -24,7 +24,9 @@ from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
 T = TypeVar("T")
+# Ordinal, and details as they are kept.
 _Place: TypeAlias = tuple[int, dict[str, Scalar]]
+_NOWHERE: _Place = (-1, {})
 
 _THREADS = 4
 
@@ -56,9 +58,11 @@ class MilvusVectorStore:
         await self._run(lambda client: self._verify(client, dimensions))
 
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
-        groups: dict[tuple[bool, str, int, Filter | None], list[int]] = defaultdict(list)
+        groups: dict[tuple[bool, str, int], list[int]] = defaultdict(list)
         for position, search in enumerate(searches):
-            groups[isinstance(search.query, str), search.tenant, search.limit, search.filter].append(position)
+            # By the filter as Milvus reads it, for Python takes 1 and true for equal.
+            condition = within(search.tenant, search.filter)
+            groups[isinstance(search.query, str), condition, search.limit].append(position)
         found: list[list[Hit]] = [[] for _ in searches]
 
         async def search_group(positions: list[int]) -> None:
@@ -278,13 +282,16 @@ class MilvusVectorStore:
         wanted = {chunk.chunk_id: chunk for chunk in chunks}
         present = self._places(client, tenant, document_id)
         added = [chunk for chunk in wanted.values() if chunk.chunk_id not in present]
-        updated = [
-            chunk for chunk in wanted.values() if present.get(chunk.chunk_id, _place(chunk)) != _place(chunk)
-        ]
+        updated = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id, _place(chunk)) != _place(chunk)]
         surplus = sorted(present.keys() - wanted.keys())
         # New chunks come before old ones go: no search finds the document without any.
         for batch in milvus_schema.batches([*added, *updated]):
-            rows = [milvus_schema.row(chunk, self._settings.stems_in) for chunk in batch]
+            # Milvus Lite keeps what a row had in its dynamic field and is given no other value for.
+            rows = [
+                dict.fromkeys(present.get(chunk.chunk_id, _NOWHERE)[1])
+                | milvus_schema.row(chunk, self._settings.stems_in)
+                for chunk in batch
+            ]
             client.upsert(self._collection, rows, timeout=self._timeout_s)
         for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
             ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]

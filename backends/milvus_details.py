@@ -29,6 +29,6 @@ def decoded(row: Mapping[str, Any]) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for kept, value in row.items():
         kind, separator, name = kept.partition(_SEPARATOR)
-        if separator and kind in _KINDS:
+        if separator and kind in _KINDS and value is not None:
             found[name] = bool(value) if kind == "flag" else value
     return found

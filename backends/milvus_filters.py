@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from decimal import Decimal
 
-from backends.filters import COLUMNS, AllOf, AnyOf, Comparison, Filter, Not, OneOf, Scalar, StartsWith
+from backends.filters import COLUMNS, AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, StartsWith
 from backends.milvus_details import DYNAMIC, key
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -42,14 +42,10 @@ def literal(value: Scalar) -> str:
 def rendered(condition: Filter) -> str:
     """The condition in Milvus' language."""
     match condition:
-        case Comparison(field, "!=", value) if not _is_column(field):
-            return f"not ({rendered(Comparison(field, '==', value))})"
         case Comparison(field, symbol, value):
-            return _there(field, value, f"{_place(field, value)} {symbol} {literal(value)}")
-        case OneOf(field, values) if not _is_column(field):
-            return " or ".join(f"({rendered(Comparison(field, '==', value))})" for value in values)
+            return _compared(field, symbol, value)
         case OneOf(field, values):
-            return f"{field} in [{', '.join(map(literal, values))}]"
+            return _one_of(field, values)
         case StartsWith(field, prefix):
             return _there(field, prefix, _starting_with(_place(field, prefix), prefix))
         case Not(negated):
@@ -67,6 +63,18 @@ def prefix_bounds(prefix: str) -> tuple[str, str | None]:
         return prefix, None
     last = ord(above[-1]) + 1
     return prefix, above[:-1] + chr(_SURROGATES.stop if last in _SURROGATES else last)
+
+
+def _compared(field: str, symbol: Operator, value: Scalar) -> str:
+    if symbol == "!=" and not _is_column(field):
+        return f"not ({_compared(field, '==', value)})"
+    return _there(field, value, f"{_place(field, value)} {symbol} {literal(value)}")
+
+
+def _one_of(field: str, values: Iterable[Scalar]) -> str:
+    if _is_column(field):
+        return f"{field} in [{', '.join(map(literal, values))}]"
+    return " or ".join(f"({_compared(field, '==', value)})" for value in values)
 
 
 def _is_column(field: str) -> bool:

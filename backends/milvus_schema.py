@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
-from backends import metadata, vector_store
+from backends import vector_store
 from backends.batching import batched
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.stemming import stemmed
@@ -31,7 +32,6 @@ CONSISTENCY_LEVELS = {0: "Strong", 1: "Session", 2: "Bounded", 3: "Eventually"}
 MAX_BATCH_ROWS = 1_000
 # Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-_MAX_DETAILS_BYTES = 2 * (vector_store.MAX_HEADING_BYTES + metadata.MAX_BYTES)
 
 
 def schema(dimensions: int, language: str | None) -> CollectionSchema:
@@ -117,7 +117,7 @@ def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
 def _size_of(chunk: StoredChunk) -> int:
     # The text twice, for its stems.
     texts = (chunk.title, chunk.source, chunk.text, chunk.text)
-    return chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + _MAX_DETAILS_BYTES
+    return chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + len(orjson.dumps(chunk.details))
 
 
 def _cosine(distance: float, metric: Metric) -> float:

@@ -4,10 +4,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from backends.vector_store import StoredChunk
 from ragline.answers import Answer, Restart, Token
 from ragline.client import Client
 from ragline.terminal import OUT
 from schemas.headers import StageTime
+from schemas.values import Passage
 
 
 async def ask_on_terminal(client: Client, question: str, **options: Any) -> Answer:
@@ -54,5 +56,16 @@ def _print_sources(answer: Answer) -> None:
     for source in answer.sources:
         passage = source.passage
         title = escape(passage.title or passage.document_id)
-        origin = escape(f"({passage.document_id}, {passage.score:.2f})")
+        origin = escape(f"({', '.join([passage.document_id, *place_of(passage), f'{passage.score:.2f}'])})")
         OUT.print(f"  [cyan]\\[{source.number}][/] {title} [dim]{origin}[/]")
+
+
+def place_of(chunk: Passage | StoredChunk) -> list[str]:
+    """Where in its document it is, as far as that is known: page and heading."""
+    place = []
+    if chunk.page is not None:
+        is_one = chunk.last_page in {None, chunk.page}
+        place.append(f"page {chunk.page}" if is_one else f"pages {chunk.page}-{chunk.last_page}")
+    if chunk.heading:
+        place.append(chunk.heading)
+    return place

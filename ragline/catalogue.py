@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
+from pydantic import Field, JsonValue
 
 from backends.kafka import KafkaSettings
 from bridge.documents.states import WITHDRAWN_REVISION, DocumentBody, Ending, Submission, state
-from ragline.topic_records import records_of
+from ragline.topic_records import Report, records_of
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
 from schemas.headers import Headers
@@ -20,13 +21,15 @@ from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED
 
 class Entry(DocumentBody):
     """A document as it stands. ``characters`` is the length of its text, 0 where that travels by reference;
-    ``submitted_ms`` is Unix time, and None where the document's own record is gone.
+    ``submitted_ms`` is Unix time, and None where the document's own record is gone. ``pages`` is 0 where it has none.
     """
 
     tenant: str
     title: str = ""
     source: str = ""
     characters: Count = 0
+    pages: Count = 0
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
     submitted_ms: Count | None = None
 
 
@@ -47,8 +50,7 @@ class _Note:
     submission: Submission | None
     at_ms: int
     tenant: str
-    title: str = ""
-    source: str = ""
+    document: DocumentSubmitted
     characters: int = 0
 
 
@@ -79,9 +81,13 @@ class Catalogue:
             text = event.text
             by_reference = headers.dataref and not text
             revision = None if by_reference else document_revision(event)
-            note = _note(revision, record.timestamp, tenant, event.title, event.source, len(text))
+            submission = Submission(revision=revision, at_ms=record.timestamp) if revision else None
+            # Not the texts: there may be more of them than fits in memory.
+            said = event.model_copy(update={"text": ""})
+            note = _Note(submission, record.timestamp, tenant, said, len(text))
         else:
-            note = _note(WITHDRAWN_REVISION, record.timestamp, tenant)
+            submission = Submission(revision=WITHDRAWN_REVISION, at_ms=record.timestamp)
+            note = _Note(submission, record.timestamp, tenant, DocumentSubmitted(text=""))
         self._notes[document_id] = note
         if document_id == self._with_text_of:
             self.text = text
@@ -109,9 +115,11 @@ class Catalogue:
         return Entry(
             **dict(body),
             tenant=note.tenant,
-            title=note.title,
-            source=note.source,
+            title=note.document.title,
+            source=note.document.source,
             characters=note.characters,
+            pages=len(note.document.page_starts),
+            metadata=note.document.metadata,
             submitted_ms=note.at_ms,
         )
 
@@ -120,13 +128,6 @@ class Catalogue:
             entry = self.find(document_id)
             if entry is not None:
                 yield entry
-
-
-def _note(
-    revision: str | None, at_ms: int, tenant: str, title: str = "", source: str = "", characters: int = 0
-) -> _Note:
-    submission = Submission(revision=revision, at_ms=at_ms) if revision else None
-    return _Note(submission, at_ms, tenant, title, source, characters)
 
 
 def totals(entries: Iterable[Entry]) -> Totals:
@@ -142,17 +143,21 @@ def totals(entries: Iterable[Entry]) -> Totals:
 
 
 async def read_catalogue(
-    kafka: KafkaSettings, names: Namespace, default_tenant: str, with_text_of: str | None = None
+    kafka: KafkaSettings,
+    names: Namespace,
+    default_tenant: str,
+    with_text_of: str | None = None,
+    report: Report | None = None,
 ) -> Catalogue:
-    """Read both topics of documents whole, one record at a time.
+    """Read both topics of documents whole, one record at a time; ``report`` is told how far that has come.
 
     Raises:
         KafkaError: Kafka does not answer.
     """
     catalogue = Catalogue(default_tenant, with_text_of)
     # Endings first: one that comes meanwhile is of a submission that is then read, too.
-    async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED)):
+    async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED), report):
         catalogue.take_ending(record)
-    async for record in records_of(kafka, names.topic(DOCUMENTS)):
+    async for record in records_of(kafka, names.topic(DOCUMENTS), report):
         catalogue.take_submission(record)
     return catalogue

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from backends.errors import BackendRejectedError
+from backends.metadata import MetadataError
 from ragline.client import Client, RequestError
 from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
@@ -206,10 +207,15 @@ def ingest(
     ],
     prefix: Annotated[str | None, typer.Option(help="Put before the document IDs.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant the documents belong to.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(help="Metadata of every document, as name=value, to filter by; may be given several times."),
+    ] = None,
     timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds without progress.")] = 120,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Make documents searchable; ends when they are, with status 1 if any is not."""
+    from backends.metadata import parsed
     from backends.references import References
     from ragline.corpus import read_all
     from ragline.ingest import ingest as submit
@@ -219,6 +225,7 @@ def ingest(
     with _one_sentence(), error_as_json(as_json):
         # Here, for inside the event loop Ctrl-C would not end the wait for standard input.
         documents = read_all(paths, prefix)
+        given = parsed(metadata or [])
 
     async def run() -> bool:
         with IngestProgress() as progress, error_as_json(as_json):
@@ -227,6 +234,7 @@ def ingest(
                 settings.names,
                 documents,
                 tenant=tenant,
+                metadata=given,
                 report=progress,
                 timeout_s=timeout_s,
                 conversion=settings.bridge.conversion,
@@ -322,7 +330,7 @@ def _one_sentence() -> Iterator[None]:
 
     known = (
         *(SettingsError, RequestError, ConnectionError, TopicsError, IngestError, CorpusError, LocalStackError),
-        BackendRejectedError,
+        *(BackendRejectedError, MetadataError),
     )
     try:
         yield

@@ -10,19 +10,22 @@ The document ID of a file is its path within the folder that was named, after th
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TextIO, TypeAlias
 
 import orjson
 
 from backends.conversion.kinds import HEAD_BYTES, kind_of
+from backends.metadata import is_value
 from backends.texts import NotTextError, decode_text, title_of
 from ragline import pydoc_topics
 from ragline.file_suffixes import READ_SUFFIXES
 
 _BEIR_CORPUS = "corpus.jsonl"
+_LEFT_OUT = "left out: metadata takes texts, numbers, true and false"
+_MAX_NOTICES = 20
 # A larger file cannot fit in a record, whatever its encoding.
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 
@@ -33,12 +36,17 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document to ingest. ``source`` is what a person recognises it by: a path, an address."""
+    """A document to ingest. ``source`` is what a person recognises it by: a path, an address.
+
+    ``metadata`` and ``page_starts`` are as in ``DocumentSubmitted``.
+    """
 
     id: str
     text: str
     title: str = ""
     source: str = ""
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    page_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,11 @@ def read_all(names: Iterable[str], prefix: str | None = None) -> Iterator[Found]
 
 
 def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> Iterator[Item]:
-    """Read JSON lines: objects with ``text``, and if they like ``_id`` or ``id``, ``title`` and ``source``."""
+    """Read JSON lines: objects with ``text``, and if they like ``_id`` or ``id``, ``title``, ``source``, ``metadata``.
+
+    What in ``metadata`` is neither text nor a number nor true or false is left out, and said once for each field.
+    """
+    left_out: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -107,7 +119,14 @@ def read_lines(lines: Iterable[bytes], name: str, prefix: str | None = None) -> 
         except orjson.JSONDecodeError as error:
             yield Skipped(where, f"not JSON: {error}")
             continue
-        yield _from_record(record, where, prefix)
+        item = _from_record(record, where, prefix)
+        if isinstance(item, Document):
+            for field_name in _other_fields(item.metadata) - left_out:
+                if len(left_out) < _MAX_NOTICES:
+                    yield Skipped(f"{name}: metadata.{field_name}", _LEFT_OUT, is_failure=False)
+                left_out.add(field_name)
+            item = replace(item, metadata={key: value for key, value in item.metadata.items() if is_value(value)})
+        yield item
 
 
 def _read(name: str, prefix: str | None) -> Iterator[Found]:
@@ -224,9 +243,17 @@ def _from_record(record: object, where: str, prefix: str | None) -> Item:
         return Skipped(where, "its ID is neither text nor a number")
     if not record["text"].strip():
         return Skipped(where, "its text is empty")
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        return Skipped(where, "its metadata is no object")
     title, source = (str(record.get(name) or "") for name in ("title", "source"))
     document_id = _under(prefix, str(given))
-    return Document(document_id, record["text"], title, source or document_id)
+    return Document(document_id, record["text"], title, source or document_id, metadata)
+
+
+def _other_fields(metadata: Mapping[str, object]) -> set[str]:
+    """Fields that hold something, but nothing that metadata may."""
+    return {name for name, value in metadata.items() if value is not None and not is_value(value)}
 
 
 def _from_stream(stream: TextIO, prefix: str | None) -> Iterator[Item]:

@@ -10,19 +10,23 @@ import typer
 from aiokafka.errors import KafkaError
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
+from backends.filters import AllOf, Comparison
+from backends.vector_store import StoredChunk
 from bridge.documents.states import DocumentStatus
+from ragline.asking import place_of
 from ragline.catalogue import Catalogue, Entry, read_catalogue, totals
 from ragline.corpus import Withdrawal
 from ragline.ingest import IngestError, ingest
 from ragline.ledger import IngestSummary
 from ragline.settings import Settings
-from ragline.terminal import OUT, IngestProgress, fail, print_summary
+from ragline.terminal import OUT, IngestProgress, ShownProgress, fail, print_summary
 
 app = typer.Typer(help="Documents: what there is, what has become of it.", no_args_is_help=True)
 
 T = TypeVar("T")
 
 _SHOWN_CHARS = 500
+_MOST_CHUNKS = 1_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 Tenant = Annotated[str | None, typer.Option(help="Only documents of this tenant.")]
@@ -55,6 +59,9 @@ def list_documents(
 def show(
     context: typer.Context,
     document_id: Annotated[str, typer.Argument(help="Its ID.")],
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="Its chunks as they are searched now, the first 1,000.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one document and how its text begins; with --json the whole text."""
@@ -62,20 +69,35 @@ def show(
     entry = catalogue.find(document_id)
     if entry is None:
         _refuse(f"there is no document {document_id}; see: ragline documents list")
-    fields = entry.model_dump(mode="json")
+    stored = _run(_chunks_of(_settings(context), entry)) if chunks else []
     if as_json:
-        _print_json(fields | {"text": catalogue.text})
+        fields = entry.model_dump(mode="json") | {"text": catalogue.text}
+        _print_json(fields | ({"searched": [_chunk_fields(chunk) for chunk in stored]} if chunks else {}))
         return
+    _print_entry(entry)
+    if not chunks:
+        OUT.print(f"\n{_shortened(catalogue.text or '')}", markup=False)
+    for chunk in stored:
+        place = ", ".join([f"part {chunk.ordinal + 1}", *place_of(chunk)])
+        OUT.print(f"\n[{place}]\n{_shortened(chunk.text)}", markup=False)
+
+
+def _print_entry(entry: Entry) -> None:
+    fields = entry.model_dump(mode="json")
     submitted_ms = fields.pop("submitted_ms")
     fields["submitted"] = (
         f"{datetime.fromtimestamp(submitted_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC" if submitted_ms else ""
     )
     fields["failure"] = f"{entry.failure.stage}: {entry.failure.message}" if entry.failure else None
+    fields["metadata"] = ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in entry.metadata.items())
+    fields["pages"] = entry.pages or None
     for name, value in fields.items():
         if value not in {None, ""}:
             OUT.print(f"{name:12} {value}", markup=False)
-    text = catalogue.text or ""
-    OUT.print(f"\n{text[:_SHOWN_CHARS]}{' …' if len(text) > _SHOWN_CHARS else ''}", markup=False)
+
+
+def _shortened(text: str) -> str:
+    return f"{text[:_SHOWN_CHARS]}{' …' if len(text) > _SHOWN_CHARS else ''}"
 
 
 @app.command()
@@ -145,6 +167,26 @@ async def _stored(settings: Settings) -> tuple[int | None, str]:
         await store.close()
 
 
+async def _chunks_of(settings: Settings, entry: Entry) -> list[StoredChunk]:
+    from ragline.stages import create_store  # noqa: PLC0415 - as above
+
+    store = create_store(settings)
+    try:
+        of_document = Comparison("document_id", "==", entry.document_id)
+        return await store.select(
+            entry.tenant, AllOf((of_document, Comparison("ordinal", "<", _MOST_CHUNKS))), _MOST_CHUNKS
+        )
+    except (BackendUnavailableError, BackendRejectedError) as error:
+        _refuse(str(error))
+    finally:
+        await store.close()
+
+
+def _chunk_fields(chunk: StoredChunk) -> dict[str, Any]:
+    names = ("chunk_id", "ordinal", "page", "last_page", "heading", "text")
+    return {name: getattr(chunk, name) for name in names} | {"metadata": dict(chunk.metadata)}
+
+
 def _chosen(catalogue: Iterable[Entry], tenant: str | None, prefix: str | None) -> list[Entry]:
     return [
         entry for entry in catalogue if tenant in {None, entry.tenant} and entry.document_id.startswith(prefix or "")
@@ -163,7 +205,10 @@ def _named(catalogue: Catalogue, tenant: str | None, document_ids: Iterable[str]
 
 def _catalogue(context: typer.Context, with_text_of: str | None = None) -> Catalogue:
     settings = _settings(context)
-    return _run(read_catalogue(settings.kafka, settings.names, settings.query.default_tenant, with_text_of))
+    with ShownProgress("reading", "records of documents") as progress:
+        return _run(
+            read_catalogue(settings.kafka, settings.names, settings.query.default_tenant, with_text_of, progress.show)
+        )
 
 
 def _settings(context: typer.Context) -> Settings:

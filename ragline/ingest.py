@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
@@ -41,6 +42,7 @@ async def ingest(
     documents: Iterable[Found],
     *,
     tenant: str | None = None,
+    metadata: Mapping[str, object] | None = None,
     report: Callable[[IngestSummary], None],
     timeout_s: float = 120,
     conversion: ConversionSettings | None = None,
@@ -49,7 +51,8 @@ async def ingest(
     """Submit documents and wait until each is searchable; ``report`` sees the summary grow.
 
     The iterable is read in a thread, a bounded number of documents ahead of the stages; ``conversion`` bounds what one
-    file in it may cost. What is too long for a record is put where ``references`` says.
+    file in it may cost. ``metadata`` is given to every document; what one says of itself holds before it. What is too
+    long for a record is put where ``references`` says.
 
     Raises:
         IngestError: Kafka does not answer, the topics are missing, or no document ended for ``timeout_s`` seconds.
@@ -58,7 +61,8 @@ async def ingest(
         run = _Run(producer, consumer, names.topic(DOCUMENTS), report, references)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(run.submit(read(documents, conversion or ConversionSettings()), tenant))
+                reading = read(documents, conversion or ConversionSettings())
+                tasks.create_task(run.submit(reading, tenant, metadata or {}))
                 tasks.create_task(run.follow(timeout_s))
         except* KafkaError as group:
             raise IngestError(f"Kafka failed during the ingest: {_text(group.exceptions[0])}") from None
@@ -87,10 +91,14 @@ class _Run:
         self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._all_sent = False
 
-    async def submit(self, documents: AsyncGenerator[Item, None], tenant: str | None) -> None:
+    async def submit(
+        self, documents: AsyncGenerator[Item, None], tenant: str | None, metadata: Mapping[str, object]
+    ) -> None:
         # Files under conversion end with us, whatever ends us.
         async with contextlib.aclosing(documents):
             async for item in documents:
+                if isinstance(item, Document) and metadata:
+                    item = replace(item, metadata={**metadata, **item.metadata})  # noqa: PLW2901 - the same document
                 record = await self._admit(item, tenant)
                 if record is not None:
                     await self._room.acquire()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
+from backends.metadata import MetadataError, checked
 from ragline.corpus import Document, Item, Skipped, Withdrawal
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted, DocumentWithdrawn
@@ -37,6 +38,7 @@ class IngestSummary:
     unchanged: int = 0
     chunks_added: int = 0
     chunks_removed: int = 0
+    chunks_updated: int = 0
     failed: list[Failure] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
@@ -81,6 +83,11 @@ class Ledger:
 
         With a ``dataref``, which says where its text is, the record goes without the text.
         """
+        if isinstance(item, Document):
+            try:
+                checked(item.metadata)
+            except MetadataError as error:
+                item = Skipped(item.id, str(error))
         if isinstance(item, Skipped):
             self.summary.skipped.append(item)
             return None
@@ -116,12 +123,13 @@ class Ledger:
         match event:
             case DocumentFailed():
                 self.summary.failed.append(Failure(event.document_id, event.stage, event.message))
-            case DocumentIndexed(added=0, removed=0):
+            case DocumentIndexed(added=0, removed=0, updated=0):
                 self.summary.unchanged += 1
             case DocumentIndexed():
                 self.summary.indexed += 1
                 self.summary.chunks_added += event.added
                 self.summary.chunks_removed += event.removed
+                self.summary.chunks_updated += event.updated
         return True
 
 
@@ -136,7 +144,14 @@ def submission(item: Document | Withdrawal, tenant: str | None, dataref: str | N
     # What the chunking stage makes of a withdrawal.
     content = DocumentSubmitted(text="")
     if isinstance(item, Document):
-        event = content = DocumentSubmitted(text=item.text, title=item.title, source=item.source, tenant=tenant)
+        event = content = DocumentSubmitted(
+            text=item.text,
+            title=item.title,
+            source=item.source,
+            tenant=tenant,
+            metadata=dict(item.metadata),
+            page_starts=item.page_starts,
+        )
         if dataref:
             event = content.model_copy(update={"text": ""})
     else:

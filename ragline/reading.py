@@ -49,4 +49,6 @@ async def _convert(file: File, converter: Converter, max_bytes: int) -> Item:
         return Skipped(file.name, str(error), is_failure=error.code != "empty" or size > 0)
     except OSError as error:
         return Skipped(file.name, f"cannot be read: {error.strerror}")
-    return Document(file.document_id, converted.text, converted.title, file.document_id)
+    return Document(
+        file.document_id, converted.text, converted.title, file.document_id, page_starts=converted.page_starts
+    )

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from backends.metadata import MetadataError
 from ragline.corpus import CorpusError
 from ragline.ingest import IngestError
 from ragline.ledger import IngestSummary
@@ -40,23 +41,21 @@ def user() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-class IngestProgress:
-    """Shows an ingest while it runs: a bar on a terminal, a line every few seconds elsewhere. A context manager.
+class ShownProgress:
+    """Shows how far something has come: a bar on a terminal, a line every few seconds elsewhere. A context manager.
 
-    ``total`` is the number of documents, where it is known; ``done`` says what becomes of them.
+    ``task`` says in a word what goes on, ``counted`` what is counted.
     """
 
-    def __init__(self, total: int | None = None, done: str = "searchable") -> None:
-        self._total = total
-        self._done = done
+    def __init__(self, task: str, counted: str, total: int | None = None) -> None:
+        self._text = task
+        self._counted = counted
         self._shown_at = time.monotonic()
         self._bar: Progress | None = None
         if ERR.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(
-                *columns, TextColumn(f"documents {done}"), TimeElapsedColumn(), console=ERR, transient=True
-            )
-            self._task = self._bar.add_task("ingest", total=total)
+            self._bar = Progress(*columns, TextColumn(counted), TimeElapsedColumn(), console=ERR, transient=True)
+            self._task = self._bar.add_task(task, total=total)
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -69,16 +68,29 @@ class IngestProgress:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, summary: IngestSummary) -> None:
-        """Show where the ingest stands."""
-        ended = summary.submitted - summary.pending
-        # Without a known total, what has been read so far is the best guess.
-        total = self._total or summary.submitted
+    def show(self, done: int, total: int) -> None:
+        """Show that so many of so many are done."""
         if self._bar:
-            self._bar.update(self._task, completed=ended, total=total)
+            self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._shown_at >= _LOG_INTERVAL_S:
             self._shown_at = time.monotonic()
-            ERR.print(f"ingest: {ended} of {total} documents {self._done}")
+            ERR.print(f"{self._text}: {done} of {total} {self._counted}")
+
+
+class IngestProgress(ShownProgress):
+    """Shows an ingest while it runs.
+
+    ``total`` is the number of documents, where it is known; ``done`` says what becomes of them.
+    """
+
+    def __init__(self, total: int | None = None, done: str = "searchable") -> None:
+        super().__init__("ingest", f"documents {done}", total)
+        self._total = total
+
+    def __call__(self, summary: IngestSummary) -> None:
+        """Show where the ingest stands."""
+        # Without a known total, what has been read so far is the best guess.
+        self.show(summary.submitted - summary.pending, self._total or summary.submitted)
 
 
 def print_summary(summary: IngestSummary, *, as_json: bool = False) -> None:
@@ -97,6 +109,8 @@ def print_summary(summary: IngestSummary, *, as_json: bool = False) -> None:
     counts = {"indexed": summary.indexed, "unchanged": summary.unchanged, "failed": len(summary.failed)}
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     chunks = f"{summary.chunks_added} chunks added, {summary.chunks_removed} removed"
+    if summary.chunks_updated:
+        chunks += f", {summary.chunks_updated} updated"
     OUT.print(f"{listed}, {len(summary.skipped)} skipped ({chunks})")
 
 
@@ -105,7 +119,7 @@ def error_as_json(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - it is the c
     """Where it is wanted, also print the error that ends an ingest as the JSON object that its summary would be."""
     try:
         yield
-    except (IngestError, CorpusError) as error:
+    except (IngestError, CorpusError, MetadataError) as error:
         if wanted:
             OUT.print(orjson.dumps({"ok": False, "error": str(error)}).decode(), markup=False)
         raise

@@ -7,7 +7,7 @@ the next version number. A new field is optional, and left out of the JSON where
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from schemas.values import (
     ChatMessage,
@@ -16,6 +16,7 @@ from schemas.values import (
     Embedding,
     Integer,
     Lane,
+    MetadataValue,
     Moment,
     Passage,
     Positive,
@@ -250,6 +251,9 @@ class CancellationRequested(Event):
 class DocumentSubmitted(Event):
     """A document to make searchable; the record key is the document ID. ``text`` is empty where the header
     ``ce_dataref`` says where it is.
+
+    ``metadata`` are texts, numbers, true and false by name, which its passages carry and questions may filter by.
+    ``page_starts`` says of each page at which character of the text it begins, of a document that has pages.
     """
 
     TYPE = "ragline.document.submitted.v1"
@@ -258,6 +262,8 @@ class DocumentSubmitted(Event):
     title: str = ""
     source: str = ""
     tenant: str | None = None
+    metadata: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=is_empty)
+    page_starts: Annotated[tuple[Count, ...], Field(exclude_if=is_empty)] = ()
 
     @property
     def tenant_id(self) -> str | None:
@@ -294,6 +300,7 @@ class DocumentChunked(DocumentStageEvent):
     title: str
     source: str
     chunks: tuple[Chunk, ...]
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict, exclude_if=is_empty)
 
 
 class ChunksEmbedded(DocumentStageEvent):
@@ -305,16 +312,20 @@ class ChunksEmbedded(DocumentStageEvent):
     source: str
     chunks: tuple[Chunk, ...]
     embeddings: tuple[Embedding, ...]
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict, exclude_if=is_empty)
 
 
 class DocumentIndexed(DocumentStageEvent):
-    """The revision is searchable, and no chunk of an older one is. ``chunks`` 0 says the document is gone."""
+    """The revision is searchable, and no chunk of an older one is. ``chunks`` 0 says the document is gone; ``updated``
+    are chunks that stayed, at another place in the document or with other metadata.
+    """
 
     TYPE = "ragline.document.indexed.v1"
 
     chunks: Count
     added: Count
     removed: Count
+    updated: Annotated[Count, Field(exclude_if=is_empty)] = 0
 
 
 class DocumentFailed(DocumentStageEvent):

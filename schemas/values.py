@@ -35,7 +35,7 @@ Moment: TypeAlias = Annotated[datetime, AfterValidator(in_utc)]
 MAX_INTEGER = 2**63 - 1
 Integer: TypeAlias = Annotated[int, Field(ge=-(2**63), le=MAX_INTEGER)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-MetadataValue: TypeAlias = bool | int | float | str
+MetadataValue: TypeAlias = bool | Integer | float | str
 Positive: TypeAlias = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
 
 
@@ -196,7 +196,7 @@ class Passage(Value):
     page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
     last_page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
     heading: Annotated[str, Field(exclude_if=is_empty)] = ""
-    metadata: Annotated[dict[str, MetadataValue], Field(exclude_if=is_empty)] = {}
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict, exclude_if=is_empty)
 
 
 class Source(Value):

@@ -129,5 +129,6 @@ def _outcome(event: DocumentChunked, results: Iterable[Embedding | StageError]) 
         source=event.source,
         chunks=event.chunks,
         embeddings=tuple(embeddings),
+        metadata=event.metadata,
     )
     return Produce((embedded,))

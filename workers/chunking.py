@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from backends import vector_store
+from backends import metadata, vector_store
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.references import References
 from schemas.events import DocumentChunked, DocumentSubmitted, DocumentWithdrawn
@@ -14,11 +14,12 @@ from schemas.headers import derive_id
 from schemas.revision import document_revision
 from schemas.values import Chunk
 from topics.specs import DOCUMENTS, TopicSpec
-from workers.outline import Outline, context_of
+from workers.outline import Outline, context_of, heading_of, pages_of
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError, RetryableError
 from workers.settings import ChunkingSettings
 from workers.splitting import Piece, Splitter, load_splitter
 
+MAX_PAGES = 20_000
 # Of HTML and DOCX the conversion makes Markdown.
 _MARKDOWN_SUFFIXES = frozenset({".docx", ".htm", ".html", ".markdown", ".md", ".mdown", ".xhtml"})
 
@@ -86,6 +87,7 @@ class ChunkingStage:
             title=document.title,
             source=document.source,
             chunks=tuple(chunks),
+            metadata=metadata.checked(document.metadata),
         )
         return Produce((chunked,))
 
@@ -96,8 +98,12 @@ class ChunkingStage:
         markdown = self._is_markdown(document)
         pieces = self._splitter.split(document.text, markdown=markdown)
         outline = Outline(document.text if markdown else "")
-        contexts = self._contexts(self._splitter, document.title, [outline.path_at(begin) for begin in begins(pieces)])
-        return number_chunks((self._model_name, tenant, document_id), document, pieces, contexts)
+        starts = list(begins(pieces))
+        contexts = self._contexts(self._splitter, document.title, [outline.path_at(start) for start in starts])
+        headings = [
+            heading_of(document.title, outline.section_at(start), vector_store.MAX_HEADING_BYTES) for start in starts
+        ]
+        return number_chunks((self._model_name, tenant, document_id), document, pieces, contexts, headings)
 
     def _is_markdown(self, document: DocumentSubmitted) -> bool:
         if self._settings.strategy == "auto":
@@ -121,16 +127,21 @@ def begins(pieces: Sequence[Piece]) -> Iterator[int]:
 
 
 def number_chunks(
-    owner: Sequence[str], document: DocumentSubmitted, pieces: Sequence[Piece], contexts: Sequence[str]
+    owner: Sequence[str],
+    document: DocumentSubmitted,
+    pieces: Sequence[Piece],
+    contexts: Sequence[str],
+    headings: Sequence[str],
 ) -> list[Chunk]:
-    """Give each piece an ID made from what is stored under it, its vector included: an edit elsewhere in the document
-    does not change it, and the same text again gets one of its own.
+    """Give each piece an ID made from what its vector is made from: an edit elsewhere in the document does not change
+    it, and the same text again gets one of its own.
 
     ``owner`` is whose it is: embedding model, tenant and document ID.
     """
     seen: Counter[tuple[str, str]] = Counter()
     chunks = []
-    for ordinal, (piece, context) in enumerate(zip(pieces, contexts, strict=True)):
+    for ordinal, (piece, context, heading) in enumerate(zip(pieces, contexts, headings, strict=True)):
+        page, last_page = pages_of(document.page_starts, piece.start, piece.end)
         again = seen[piece.text, context]
         seen[piece.text, context] += 1
         chunks.append(
@@ -141,6 +152,9 @@ def number_chunks(
                 start=piece.start,
                 end=piece.end,
                 context=context,
+                page=page,
+                last_page=last_page,
+                heading=heading,
             )
         )
     return chunks
@@ -168,3 +182,12 @@ def _problems(document_id: str, tenant: str, document: DocumentSubmitted, max_ch
             continue
         if max_bytes is not None and size > max_bytes:
             yield f"The document's {name} has {size} bytes; {max_bytes} are allowed."
+    try:
+        metadata.checked(document.metadata)
+    except metadata.MetadataError as error:
+        yield str(error)
+    starts = document.page_starts
+    if len(starts) > MAX_PAGES:
+        yield f"The document has {len(starts)} pages; {MAX_PAGES} are allowed."
+    elif list(starts) != sorted(starts) or max(starts, default=0) > len(document.text):
+        yield "The document's page_starts must grow, and lie within its text."

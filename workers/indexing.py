@@ -97,7 +97,7 @@ class IndexingStage:
             replaced = await self._store.replace(event.tenant, event.document_id, chunks)
         except BackendRejectedError as error:
             return PoisonError("vector_store_rejected", str(error))
-        if replaced.added or replaced.removed:
+        if replaced.added or replaced.removed or replaced.updated:
             self._unflushed = True
             self._written.set()
         indexed = DocumentIndexed(
@@ -107,6 +107,7 @@ class IndexingStage:
             chunks=len(chunks),
             added=replaced.added,
             removed=replaced.removed,
+            updated=replaced.updated,
         )
         return Produce((indexed,))
 
@@ -159,6 +160,10 @@ def stored_chunks(event: ChunksEmbedded) -> list[StoredChunk]:
                 ordinal=chunk.ordinal,
                 text=chunk.text,
                 vector=vector,
+                page=chunk.page,
+                last_page=chunk.last_page,
+                heading=chunk.heading,
+                metadata=event.metadata,
             )
         )
     return chunks

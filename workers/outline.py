@@ -38,9 +38,33 @@ class Outline:
         at = bisect_right(self._starts, place)
         return self._paths[at - 1] if at else ()
 
+    def section_at(self, place: int) -> tuple[str, ...]:
+        """The same, but of a heading's own line it is the section that it opens."""
+        at = bisect_right(self._starts, place)
+        # Each heading has two entries, for its beginning and for its end.
+        at += at % 2
+        return self._paths[at - 1] if at else ()
+
     def _add(self, start: int, stack: Sequence[tuple[int, str]]) -> None:
         self._starts.append(start)
         self._paths.append(tuple(heading for _, heading in stack))
+
+
+def heading_of(title: str, path: Sequence[str], max_bytes: int) -> str:
+    """The headings in one line, without one that is the document's title; of too many the outermost go."""
+    title = " ".join(title.split())
+    headings = [heading for heading in path if heading != title]
+    while len(headings) > 1 and len(_SEPARATOR.join(headings).encode()) > max_bytes:
+        del headings[0]
+    return _SEPARATOR.join(headings).encode()[:max_bytes].decode(errors="ignore")
+
+
+def pages_of(page_starts: Sequence[int], start: int, end: int) -> tuple[int | None, int | None]:
+    """The pages, from 1, on which ``text[start:end]`` begins and ends; None and None of a document without pages."""
+    if not page_starts:
+        return None, None
+    first, last = (max(1, bisect_right(page_starts, place)) for place in (start, max(start, end - 1)))
+    return first, last
 
 
 def _words(heading: str) -> str:

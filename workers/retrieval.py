@@ -168,4 +168,8 @@ def _passage(chunk: StoredChunk, vector: FloatArray) -> Passage:
         source=chunk.source,
         ordinal=chunk.ordinal,
         score=similarity(chunk, vector),
+        page=chunk.page,
+        last_page=chunk.last_page,
+        heading=chunk.heading,
+        metadata=dict(chunk.metadata),
     )

@@ -5,8 +5,10 @@ Whatever a hostile file does to the libraries that read it, it does here: withou
 time, and to no other file.
 """
 
+import dataclasses
 import resource
 import sys
+from typing import Any
 
 import orjson
 
@@ -24,8 +26,8 @@ def main() -> None:
     sys.stdout.buffer.write(orjson.dumps(outcome(name, sys.stdin.buffer.read(), max_chars)))
 
 
-def outcome(name: str, data: bytes, max_chars: int) -> dict[str, str]:
-    """``text`` and ``title``, or ``code`` and ``message`` of the error."""
+def outcome(name: str, data: bytes, max_chars: int) -> dict[str, Any]:
+    """The fields of what it was converted to, or ``code`` and ``message`` of the error."""
     try:
         converted = convert(name, data)
     except ConversionError as error:
@@ -39,7 +41,7 @@ def outcome(name: str, data: bytes, max_chars: int) -> dict[str, str]:
     if len(converted.text) > max_chars:
         message = f"The file has {len(converted.text):,} characters of text; {max_chars:,} are taken: split it."
         return {"code": "too_large", "message": message}
-    return {"text": converted.text, "title": converted.title}
+    return dataclasses.asdict(converted)
 
 
 def _confine(memory_mib: int, cpu_s: int) -> None:

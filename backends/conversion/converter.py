@@ -94,4 +94,4 @@ def _outcome(output: bytes, name: str) -> Converted:
         raise ConversionError("damaged", f"{name} broke the program that reads it.") from None
     if "code" in outcome:
         raise ConversionError(outcome["code"], outcome["message"])
-    return Converted(outcome["text"], outcome["title"])
+    return Converted(outcome["text"], outcome["title"], tuple(outcome["page_starts"]))

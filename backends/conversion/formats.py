@@ -4,7 +4,7 @@ import io
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 import mammoth
@@ -30,6 +30,7 @@ _SPACES = re.compile(r"[ \t]+\n")
 # PDFium's mark for a word that is broken at the end of a line.
 _BROKEN_WORD = re.compile("\ufffe\\s*")
 _TEXT_CONTROLS = frozenset("\t\n")
+_PAGE_BREAK = "\n\n"
 
 
 def convert(name: str, data: bytes) -> Converted:
@@ -46,7 +47,7 @@ def convert(name: str, data: bytes) -> Converted:
     path = PurePosixPath(name)
     # A table has no line that could be its title.
     title = _clean(converted.title) or title_of(text, path if kind == "table" else path.with_suffix(".md"))
-    return Converted(text, " ".join(title.split()))
+    return Converted(text, " ".join(title.split()), converted.page_starts)
 
 
 def _text(data: bytes) -> Converted:
@@ -120,11 +121,29 @@ def _pdf(data: bytes) -> Converted:
         if "password" in str(error).lower():
             raise ConversionError("encrypted", "The PDF is encrypted with a password.") from error
         raise ConversionError("damaged", f"The PDF is damaged ({error}).") from error
-    pages = [page.get_textpage().get_text_range() for page in document]
-    text = "\n\n".join(_BROKEN_WORD.sub("", page.replace("\r\n", "\n")) for page in pages)
-    if pages and not text.strip():
+    pages = [_page_text(page) for page in document]
+    if pages and not any(pages):
         raise ConversionError("empty", f"The PDF has {len(pages)} pages without text: only pictures of it, it seems.")
-    return Converted(text, document.get_metadata_dict().get("Title", ""))
+    text, starts = _bound(pages)
+    return Converted(text, document.get_metadata_dict().get("Title", ""), starts)
+
+
+def _page_text(page: pypdfium2.PdfPage) -> str:
+    text: str = page.get_textpage().get_text_range()
+    # Cleaned here already, so that nothing moves once the pages have their places.
+    return _clean(_BROKEN_WORD.sub("", text.replace("\r\n", "\n")))
+
+
+def _bound(pages: Sequence[str]) -> tuple[str, tuple[int, ...]]:
+    """The text of all pages, and where each begins."""
+    pieces: list[str] = []
+    starts, length = [], 0
+    for page in pages:
+        gap = _PAGE_BREAK if length and page else ""
+        starts.append(length + len(gap))
+        pieces += (gap, page)
+        length += len(gap) + len(page)
+    return "".join(pieces), tuple(starts)
 
 
 _READERS: dict[Kind, Callable[[bytes], Converted]] = {

@@ -16,7 +16,10 @@ class ConversionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A file as text: Markdown where the file has structure. ``title`` is what the file calls itself, or empty."""
+    """A file as text: Markdown where the file has structure. ``title`` is what the file calls itself, or empty;
+    ``page_starts`` says at which character each page begins, of a file that has pages.
+    """
 
     text: str
     title: str = ""
+    page_starts: tuple[int, ...] = ()

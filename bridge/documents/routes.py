@@ -119,7 +119,14 @@ async def _text_of(core: Core, uploaded: Upload) -> Converted:
 
 async def _submit(core: Core, principal: Principal, uploaded: Upload, converted: Converted) -> UploadedBody:
     title = (uploaded.title or converted.title)[:MAX_TITLE_CHARS]
-    event = DocumentSubmitted(text=converted.text, title=title, source=uploaded.name, tenant=principal.tenant)
+    event = DocumentSubmitted(
+        text=converted.text,
+        title=title,
+        source=uploaded.name,
+        tenant=principal.tenant,
+        metadata=dict(uploaded.metadata),
+        page_starts=converted.page_starts,
+    )
     document_id, at_ms = id_of(principal.tenant, uploaded.name), _now_ms()
     try:
         await core.publisher.publish(document_id, event, tenant=principal.tenant)

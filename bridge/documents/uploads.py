@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
+from backends.metadata import MAX_BYTES, MetadataError, checked
 from bridge.documents.naming import file_name
 from bridge.errors import BridgeError
+from schemas.values import MetadataValue
 
 _MAX_FIELD_BYTES = 4_096
 MAX_TITLE_CHARS = 300
-_FIELDS = {"file", "title"}
+_FIELDS = ("file", "title", "metadata")
 _MULTIPART = "multipart/form-data"
 
 # FastAPI reads a declared form before it asks who sends it.
@@ -39,6 +42,12 @@ REQUEST_BODY: dict[str, Any] = {
                         "type": "string",
                         "maxLength": MAX_TITLE_CHARS,
                         "description": "What the passages are headed with; by default what the file calls itself.",
+                    },
+                    "metadata": {
+                        "type": "string",
+                        "maxLength": MAX_BYTES,
+                        "contentMediaType": "application/json",
+                        "description": "An object of texts, numbers, true and false, which questions may filter by.",
                     },
                 },
             }
@@ -75,6 +84,7 @@ class Upload:
     name: str
     title: str
     file: UploadFile
+    metadata: dict[str, MetadataValue]
 
 
 @asynccontextmanager
@@ -83,7 +93,7 @@ async def received(request: Request) -> AsyncIterator[Upload]:
 
     Raises:
         UnsupportedFileError: the body is not a form with a file.
-        UnreadableFileError: it has no file or several, or a title that cannot be used.
+        UnreadableFileError: it has no file or several, or a title or metadata that cannot be used.
         starlette.exceptions.HTTPException: the form is damaged, or over the limits.
     """
     if not request.headers.get("content-type", "").lower().startswith(_MULTIPART):
@@ -93,12 +103,25 @@ async def received(request: Request) -> AsyncIterator[Upload]:
 
 
 def _upload(form: FormData) -> Upload:
-    if unknown := form.keys() - _FIELDS:
+    if unknown := form.keys() - set(_FIELDS):
         name = min(unknown)[:50]
-        raise UnreadableFileError(f"The form has the fields file and title, and none named {name!r}.")
+        raise UnreadableFileError(f"The form has the fields {', '.join(_FIELDS)}, and none named {name!r}.")
     file, title = form.get("file"), form.get("title", "")
     if not isinstance(file, UploadFile):
         raise UnreadableFileError("The form needs one file, in the field file.")
     if not isinstance(title, str) or len(title) > MAX_TITLE_CHARS:
         raise UnreadableFileError(f"The title must be text of at most {MAX_TITLE_CHARS} characters.")
-    return Upload(file_name(file.filename), " ".join(title.split()), file)
+    return Upload(file_name(file.filename), " ".join(title.split()), file, _metadata(form.get("metadata", "{}")))
+
+
+def _metadata(field: UploadFile | str) -> dict[str, MetadataValue]:
+    try:
+        found = orjson.loads(field) if isinstance(field, str) else None
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise UnreadableFileError("The metadata must be a JSON object, as text.")
+    try:
+        return checked(found)
+    except MetadataError as error:
+        raise UnreadableFileError(str(error)) from error

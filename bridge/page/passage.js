@@ -123,8 +123,9 @@ export class PassagePanel {
         "p",
         { class: "passage-facts" },
         ...origin(passage),
-        ` · part ${passage.ordinal + 1} · similarity ${passage.score.toFixed(2)}`,
+        ` · ${[...place(passage), `part ${passage.ordinal + 1}`, `similarity ${passage.score.toFixed(2)}`].join(" · ")}`,
       ),
+      ...details(passage),
       el(
         "p",
         { class: "passage-hits" },
@@ -140,6 +141,19 @@ export class PassagePanel {
       ),
     );
   }
+}
+
+function place({ page, last_page, heading }) {
+  const pages = page === undefined ? [] : [page === last_page ? `page ${page}` : `pages ${page}-${last_page}`];
+  return heading ? [...pages, heading] : pages;
+}
+
+// What the document says of itself.
+function details({ metadata = {} }) {
+  const named = Object.entries(metadata);
+  if (!named.length) return [];
+  const terms = named.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))]);
+  return [el("dl", { class: "passage-metadata" }, ...terms)];
 }
 
 function origin({ source, document_id }) {

@@ -13,7 +13,14 @@ from tests.fixtures.browser import TENANT, Backstage, Visitor, passage, texts, v
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 YIELD = passage(
-    1, "The yield statement", "A yield statement makes a generator. The word banana is not here.", "pydoc:yield"
+    1,
+    "The yield statement",
+    "A yield statement makes a generator. The word banana is not here.",
+    "pydoc:yield",
+    page=3,
+    last_page=4,
+    heading="Statements > Simple <b>",
+    metadata={"year": 2021, "is_draft": False},
 )
 RETURN = passage(2, "The return statement", "A function returns when it has ended.", "https://docs.example/return", 0.5)
 FIRST, SECOND = "Using yield makes a **generator** [1]. ", "It ends with a `return` [2]."
@@ -64,7 +71,14 @@ async def test_a_citation_opens_its_passage_with_the_matching_words_marked(visit
     await expect(page.locator("#passage-title")).to_have_text("The yield statement")
     assert texts(await page.locator(".passage-text mark").all_inner_texts()) == ["yield", "makes", "generator"]
     assert await shown(page, ".passage-text") == YIELD.passage.text
+    facts = "pydoc:yield · pages 3-4 · Statements > Simple <b> · part 1 · similarity 0.70"
+    assert await shown(page, ".passage-facts") == facts
+    assert await page.locator(".passage-metadata dt, .passage-metadata dd").all_inner_texts() == [
+        *("year", "2021"),
+        *("is_draft", "false"),
+    ]
     await page.keyboard.press("ArrowRight")
+    await expect(page.locator(".passage-metadata")).to_have_count(0)
     await expect(page.locator("#passage-title")).to_have_text("The return statement")
     assert await page.get_attribute(".passage-facts a", "href") == "https://docs.example/return"
     await page.keyboard.press("Escape")

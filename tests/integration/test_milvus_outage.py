@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -13,8 +11,7 @@ from backends.errors import BackendError, BackendUnavailableError
 from backends.milvus import MilvusVectorStore
 from backends.vector_store import Replaced, Search, StoredChunk
 from backends.vector_store_settings import VectorStoreSettings
-from infra.local.milvus import milvus_process
-from tests.fixtures.servers import HOST, free_port, running
+from tests.fixtures.milvus_server import Server
 
 pytestmark = pytest.mark.servers
 
@@ -24,33 +21,9 @@ VECTOR = np.array([1, 0, 0, 0], dtype=np.float32)
 SEARCH = Search(VECTOR, "t", 10)
 
 
-class Server:
-    """A Milvus Lite of the test's own, started and stopped at will, outside the event loop."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = free_port()
-        self._stack = ExitStack()
-        self.uri = f"http://{HOST}:{self._port}"
-
-    def start(self) -> None:
-        process = milvus_process(self._folder / "data", HOST, self._port)
-        self._stack.enter_context(running(process, self._folder / "log"))
-
-    def stop(self) -> None:
-        self._stack.close()
-
-
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    await asyncio.to_thread(server.stop)
-
-
-@pytest.fixture
-async def store(server: Server) -> AsyncIterator[MilvusVectorStore]:
-    store = MilvusVectorStore(VectorStoreSettings(uri=server.uri, collection="c", timeout_ms=2_000))
+async def store(milvus_server: Server) -> AsyncIterator[MilvusVectorStore]:
+    store = MilvusVectorStore(VectorStoreSettings(uri=milvus_server.uri, collection="c", timeout_ms=2_000))
     yield store
     await store.close()
 
@@ -74,29 +47,31 @@ async def ids(store: MilvusVectorStore) -> list[str]:
     return [hit.chunk.chunk_id for hit in hits]
 
 
-async def test_works_again_without_a_new_client(server: Server, store: MilvusVectorStore) -> None:
-    with pytest.raises(BackendUnavailableError, match=server.uri):
+async def test_works_again_without_a_new_client(milvus_server: Server, store: MilvusVectorStore) -> None:
+    with pytest.raises(BackendUnavailableError, match=milvus_server.uri):
         await store.prepare(4)
-    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(milvus_server.start)
     await when_back(lambda: store.prepare(4))
     assert await store.replace("t", "d", [chunk("flushed")]) == Replaced(1, 0)
     await store.flush()
     assert await store.replace("t", "d", [chunk("flushed"), chunk("not flushed")]) == Replaced(1, 0)
 
-    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(milvus_server.stop)
     for call in (store.search([SEARCH]), store.replace("t", "d", []), store.count(), store.flush()):
         async with asyncio.timeout(10):
-            with pytest.raises(BackendUnavailableError, match=server.uri):
+            with pytest.raises(BackendUnavailableError, match=milvus_server.uri):
                 await call
 
-    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(milvus_server.start)
     assert await when_back(lambda: ids(store)) == ["flushed", "not flushed"]
     assert await store.replace("t", "d", [chunk("new")]) == Replaced(1, 2)
     assert await ids(store) == ["new"]
 
 
-async def test_searches_in_an_outage_are_held_back_never_refused(server: Server, store: MilvusVectorStore) -> None:
-    await asyncio.to_thread(server.start)
+async def test_searches_in_an_outage_are_held_back_never_refused(
+    milvus_server: Server, store: MilvusVectorStore
+) -> None:
+    await asyncio.to_thread(milvus_server.start)
     await when_back(lambda: store.replace("t", "d", [chunk("a")]))
     failed, ended = asyncio.Event(), asyncio.Event()
     kinds: set[type[BackendError]] = set()
@@ -112,10 +87,10 @@ async def test_searches_in_an_outage_are_held_back_never_refused(server: Server,
     async with asyncio.TaskGroup() as group:
         for _ in range(6):
             group.create_task(search_on())
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(milvus_server.stop)
         async with asyncio.timeout(DEADLINE_S):
             await failed.wait()
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(milvus_server.start)
         assert await when_back(lambda: ids(store)) == ["a"]
         ended.set()
     assert kinds == {BackendUnavailableError}

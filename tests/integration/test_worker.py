@@ -328,7 +328,7 @@ async def test_a_stage_that_dies_ends_its_worker(pipeline: Pipeline) -> None:
     assert caught.group_contains(EngineDeadError)
 
 
-async def test_a_record_that_kills_its_worker_three_times_is_quarantined(pipeline: Pipeline) -> None:
+async def test_a_record_that_kills_its_worker_again_and_again_is_quarantined(pipeline: Pipeline) -> None:
     class Mortal(Concurrent):
         async def _handle(self, delivery: Delivery[QueryAsked]) -> Outcome:
             if delivery.event.question == "kill":
@@ -341,7 +341,7 @@ async def test_a_record_that_kills_its_worker_three_times_is_quarantined(pipelin
             await ask(one, f"q{number}", f"r{number}")
         await ask(one, "kill", "killer")
         await ask(one, "after", "after")
-        for _ in range(3):
+        for _ in range(4):
             worker = Worker(Mortal(), one.kafka, one.names, RuntimeSettings(guarantee=one.guarantee))
             with pytest.raises(ExceptionGroup) as caught:
                 await asyncio.wait_for(worker.run(asyncio.Event()), 60)

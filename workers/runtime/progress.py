@@ -17,7 +17,7 @@ METADATA_LIMIT_BYTES = 4096
 # Each run that is done follows a run that is not, which holds an outstanding offset: there are at most as many
 # pairs as outstanding offsets. A pair is two numbers of at most 3 bytes for runs under 2,097,152, and base64 takes
 # 4 bytes for 3: 8 bytes a pair.
-MAX_OUTSTANDING = (METADATA_LIMIT_BYTES - 64) // 8
+MAX_OUTSTANDING = (METADATA_LIMIT_BYTES - 96) // 8
 _PREFIX = "r1:"
 
 

@@ -134,6 +134,33 @@ async def test_each_kind_of_file_becomes_text(
     assert (event.text, event.title) == (text, "My title")
 
 
+async def test_metadata_and_pages_are_a_part_of_the_document(bridge: Bridge, http: httpx.AsyncClient) -> None:
+    data = {"metadata": '{"year": 2021, "lang": "en", "is_draft": false}'}
+    response = await upload(http, "a.pdf", pdf("They are", "blue."), data=data)
+    assert response.status_code == 202
+    event = await submitted(bridge, "default/a.pdf")
+    assert event.metadata == {"year": 2021, "lang": "en", "is_draft": False}
+    assert event.page_starts == (0, 10)
+    index(bridge, "default/a.pdf", document_revision(event))
+    assert (await http.get(f"{URL}/default/a.pdf")).json()["status"] == "searchable"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ("{", "The metadata must be a JSON object, as text."),
+        ("[1]", "The metadata must be a JSON object, as text."),
+        ('{"a": []}', "The metadata's field a is a list; texts, numbers, true and false are taken."),
+    ],
+)
+async def test_metadata_that_cannot_be_used(
+    bridge: Bridge, http: httpx.AsyncClient, metadata: str, sentence: str
+) -> None:
+    response = await upload(http, "a.txt", "a", data={"metadata": metadata})
+    assert (response.status_code, response.json()["error"]["message"]) == (422, sentence)
+    assert bridge.publisher.published.empty()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "status", "code"),
     [

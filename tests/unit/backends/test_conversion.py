@@ -37,28 +37,31 @@ async def converted(name: str, data: bytes, **settings: Any) -> Converted:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "text", "title"),
+    ("name", "data", "text", "title", "page_starts"),
     [
-        ("a.txt", b"One line.\r\nTwo.\n\n\n\n\nThree.", "One line.\nTwo.\n\nThree.", "One line."),
-        ("a.md", b"# Skies\n\nThey are *blue*.", "# Skies\n\nThey are *blue*.", "Skies"),
-        ("a.txt", "Cafe\u0301 \x07au\x00 lait".encode("utf-16"), "Caf\u00e9 au lait", "Caf\u00e9 au lait"),
-        ("a.html", b'<meta charset="iso-8859-1"><p>Caf\xe9', "Caf\u00e9", "Caf\u00e9"),
-        ("page", b"<!doctype html><p>a", "a", "a"),
-        ("a.pdf", pdf("A sky", "is blue", title="Skies"), "A sky\n\nis blue", "Skies"),
-        ("lies.txt", pdf("A sky\nis blue"), "A sky\nis blue", "A sky"),
-        ("a.docx", docx("Skies", "They are blue."), "# Skies\n\nThey are blue.", "Skies"),
-        ("a.csv", b'sky;hue\r\nday;"light\n\nblue"\r\n\r\nnight;black;extra\r\n;;\r\n', DAY_AND_NIGHT, "a.csv"),
+        ("a.txt", b"One line.\r\nTwo.\n\n\n\n\nThree.", "One line.\nTwo.\n\nThree.", "One line.", ()),
+        ("a.md", b"# Skies\n\nThey are *blue*.", "# Skies\n\nThey are *blue*.", "Skies", ()),
+        ("a.txt", "Cafe\u0301 \x07au\x00 lait".encode("utf-16"), "Caf\u00e9 au lait", "Caf\u00e9 au lait", ()),
+        ("a.html", b'<meta charset="iso-8859-1"><p>Caf\xe9', "Caf\u00e9", "Caf\u00e9", ()),
+        ("page", b"<!doctype html><p>a", "a", "a", ()),
+        ("a.pdf", pdf("A sky", "is blue", title="Skies"), "A sky\n\nis blue", "Skies", (0, 7)),
+        ("lies.txt", pdf("A sky\nis blue"), "A sky\nis blue", "A sky", (0,)),
+        ("a.pdf", pdf("One", "", "Three"), "One\n\nThree", "One", (0, 3, 5)),
+        ("a.pdf", pdf("", "Two", ""), "Two", "Two", (0, 0, 3)),
+        ("a.docx", docx("Skies", "They are blue."), "# Skies\n\nThey are blue.", "Skies", ()),
+        ("a.csv", b'sky;hue\r\nday;"light\n\nblue"\r\n\r\nnight;black;extra\r\n;;\r\n', DAY_AND_NIGHT, "a.csv", ()),
         (
             "a.tsv",
             b"sky\thue\nday\t\nnight\tblack, or nearly",
             "sky: day\n\nsky: night\nhue: black, or nearly",
             "a.tsv",
+            (),
         ),
-        ("a.csv", b"only a line", "only a line", "a.csv"),
+        ("a.csv", b"only a line", "only a line", "a.csv", ()),
     ],
 )
-def test_files_become_text(name: str, data: bytes, text: str, title: str) -> None:
-    assert convert(name, data) == Converted(text, title)
+def test_files_become_text(name: str, data: bytes, text: str, title: str, page_starts: tuple[int, ...]) -> None:
+    assert convert(name, data) == Converted(text, title, page_starts)
 
 
 def test_a_page_becomes_what_a_person_reads_of_it() -> None:
@@ -144,7 +147,11 @@ def test_what_an_archive_says_of_itself_is_not_believed() -> None:
 
 def test_a_document_cannot_name_another_file() -> None:
     data = docx("a", prologue=OUTSIDE, body="<w:p><w:r><w:t>[&x;]</w:t></w:r></w:p>")
-    assert outcome("a.docx", data, max_chars=1_000) == {"text": "# a\n\n[]", "title": "a"}
+    assert outcome("a.docx", data, max_chars=1_000) == {
+        "text": "# a\n\n[]",
+        "title": "a",
+        "page_starts": (),
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.metadata import MAX_FIELDS, MetadataError, checked, is_value
+from backends.metadata import MAX_FIELDS, MetadataError, checked, is_value, parsed
 
 
 def test_texts_numbers_and_flags_are_taken_as_they_are() -> None:
@@ -42,3 +42,33 @@ def test_what_is_not_taken_is_one_sentence(metadata: dict[str, object], sentence
         checked(metadata)
     assert str(caught.value).endswith(".")
     assert len(str(caught.value)) < 220
+
+
+def test_metadata_is_read_from_a_command_line() -> None:
+    given = [
+        "year=2021",
+        "share=0.5",
+        "draft=true",
+        "lang=en",
+        'zip="01234"',
+        "rule=a=b",
+        "none=",
+        "list=[1]",
+    ]
+    assert parsed(given) == {
+        "year": 2021,
+        "share": 0.5,
+        "draft": True,
+        "lang": "en",
+        "zip": "01234",
+        "rule": "a=b",
+        "none": "",
+        "list": "[1]",
+    }
+    for wrong, sentence in (
+        ("year", r"'year' is not of the form name=value\."),
+        ("a b=1", "name that is not taken"),
+        ("a=\udcff", "field a is not valid text"),
+    ):
+        with pytest.raises(MetadataError, match=sentence):
+            parsed([wrong])

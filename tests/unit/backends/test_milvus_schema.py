@@ -13,7 +13,7 @@ def chunk(text: str = "text") -> StoredChunk:
 
 
 def hit(name: str, distance: float) -> dict[str, object]:
-    entity = dict(zip(milvus_schema.CHUNK_FIELDS, (name, "d", "t", "", "", 0, "", [0.6, 0.8]), strict=True))
+    entity = dict(zip(milvus_schema.CHUNK_FIELDS, (name, "d", "t", "", "", 0, "", [0.6, 0.8], {}), strict=True))
     return {"distance": distance, "entity": entity}
 
 

@@ -116,6 +116,14 @@ def test_of_a_text_beside_its_record_only_the_ending_tells() -> None:
     assert topics.stands == [("d", "searchable", 2)]
 
 
+def test_what_a_document_says_of_itself_is_told() -> None:
+    topics = Topics()
+    event = DocumentSubmitted(text="One. Two.", metadata={"year": 2021}, page_starts=(0, 5))
+    topics.catalogue.take_submission(record(event, "d"))
+    [entry] = topics.catalogue
+    assert (entry.pages, entry.metadata, entry.characters) == (2, {"year": 2021}, 9)
+
+
 def test_totals_are_by_status_and_tenant() -> None:
     topics = Topics()
     topics.index("a", topics.submit("a", "One.", "t"))

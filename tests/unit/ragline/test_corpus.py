@@ -155,6 +155,23 @@ def test_json_lines_give_documents_and_name_the_lines_that_are_none() -> None:
     ]
 
 
+def test_metadata_of_json_lines_is_kept_and_what_is_none_is_left_out_and_said_once() -> None:
+    lines = [
+        b'{"_id": "a", "text": "One.", "metadata": {"year": 2021, "ok": true, "by": ["x"], "none": null}}\n',
+        b'{"_id": "b", "text": "Two.", "metadata": {"by": ["y"], "lang": "en"}}\n',
+        b'{"_id": "c", "text": "Three.", "metadata": {}}\n',
+        b'{"_id": "d", "text": "Four.", "metadata": [1]}\n',
+    ]
+    notice, one, two, three, four = read_lines(lines, "corpus.jsonl")
+    assert notice == Skipped(
+        "corpus.jsonl: metadata.by", "left out: metadata takes texts, numbers, true and false", is_failure=False
+    )
+    assert one == Document("a", "One.", "", "a", {"year": 2021, "ok": True})
+    assert two == Document("b", "Two.", "", "b", {"lang": "en"})
+    assert three == Document("c", "Three.", "", "c")
+    assert four == Skipped("corpus.jsonl:4", "its metadata is no object")
+
+
 def test_of_a_beir_folder_only_the_corpus_is_read(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "title": "One", "text": "First."}\n')
     (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "What?"}\n')

@@ -52,6 +52,7 @@ def test_a_program_gets_one_json_object(console: Console) -> None:
         "unchanged": 1,
         "chunks_added": 0,
         "chunks_removed": 0,
+        "chunks_updated": 0,
         "failed": [{"document_id": "d[4]", "stage": "chunking", "reason": "it is [red]too long"}],
         "skipped": [],
     }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from ragline.corpus import Document, Skipped, Withdrawal
@@ -14,7 +16,9 @@ def revision(document: Document) -> str:
     return submission(document, None).revision
 
 
-def indexed(document: Document, *, chunks: int = 2, added: int = 2, removed: int = 0) -> DocumentIndexed:
+def indexed(
+    document: Document, *, chunks: int = 2, added: int = 2, removed: int = 0, updated: int = 0
+) -> DocumentIndexed:
     return DocumentIndexed(
         document_id=document.id,
         revision=revision(document),
@@ -22,6 +26,7 @@ def indexed(document: Document, *, chunks: int = 2, added: int = 2, removed: int
         chunks=chunks,
         added=added,
         removed=removed,
+        updated=updated,
     )
 
 
@@ -70,6 +75,21 @@ def test_what_is_indexed_unchanged_or_failed_is_counted_once(ledger: Ledger) -> 
     assert (summary.chunks_added, summary.chunks_removed) == (2, 1)
     assert [(failure.document_id, failure.reason) for failure in summary.failed] == [("d2", "it is too long")]
     assert not summary.ok
+
+
+def test_new_metadata_is_a_change_and_bad_metadata_a_reason(ledger: Ledger) -> None:
+    dated = Document("d1", "Text.", metadata={"year": 2021}, page_starts=(0,))
+    assert len({revision(item) for item in (dated, Document("d1", "Text."), replace(dated, page_starts=()))}) == 3
+    record = ledger.admit(dated, None)
+    assert record
+    event = codec.decode(record.value, None, DOCUMENTS.events)
+    assert isinstance(event, DocumentSubmitted)
+    assert (event.metadata, event.page_starts) == ({"year": 2021}, (0,))
+    assert ledger.conclude(indexed(dated, added=0, updated=2))
+    assert (ledger.summary.indexed, ledger.summary.unchanged, ledger.summary.chunks_updated) == (1, 0, 2)
+    assert ledger.admit(Document("d2", "Text.", metadata={"by": ["a", "b"]}), None) is None
+    assert [(item.name, item.is_failure) for item in ledger.summary.skipped] == [("d2", True)]
+    assert "field by is a list" in ledger.summary.skipped[0].reason
 
 
 def test_other_peoples_documents_and_older_revisions_change_nothing(ledger: Ledger) -> None:

@@ -22,14 +22,14 @@ async def test_every_kind_becomes_text_in_the_order_of_names(tmp_path: Path) -> 
     folder = tmp_path / "all"
     folder.mkdir()
     (folder / "a.txt").write_text("Text.")
-    (folder / "b.pdf").write_bytes(pdf("A sky", title="Skies"))
+    (folder / "b.pdf").write_bytes(pdf("A sky", "is blue", title="Skies"))
     (folder / "c.docx").write_bytes(docx("Grass", "It is green."))
     (folder / "d.html").write_text("<title>Sea</title><p>It is wide.")
     (folder / "e.csv").write_text("name,hue\nsky,blue\n")
     (folder / "f.py").write_text("print('a')\n")
     assert await read_list(list(read_all([str(folder)]))) == [
         Document("all/a.txt", "Text.", "Text.", "all/a.txt"),
-        Document("all/b.pdf", "A sky", "Skies", "all/b.pdf"),
+        Document("all/b.pdf", "A sky\n\nis blue", "Skies", "all/b.pdf", page_starts=(0, 7)),
         Document("all/c.docx", "# Grass\n\nIt is green.", "Grass", "all/c.docx"),
         Document("all/d.html", "It is wide.", "Sea", "all/d.html"),
         Document("all/e.csv", "name: sky\nhue: blue", "e.csv", "all/e.csv"),

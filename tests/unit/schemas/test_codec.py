@@ -6,7 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from pydantic.fields import FieldInfo
 
 from schemas import codec
@@ -27,6 +27,10 @@ def _values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
         strategy = _values(inner, [*limits, *own])
     elif get_origin(annotation) is tuple:
         strategy = st.lists(_values(arguments[0], []), max_size=3).map(tuple)
+    elif get_origin(annotation) is dict:
+        strategy = st.dictionaries(st.text(max_size=20), _values(arguments[1], []), max_size=3)
+    elif annotation is JsonValue:
+        strategy = ANY_JSON
     elif get_origin(annotation) is Literal:
         strategy = st.sampled_from(arguments)
     elif arguments:
@@ -53,6 +57,7 @@ PLAIN: dict[Any, Callable[[dict[str, Any]], st.SearchStrategy[Any]]] = {
         allow_infinity=False,
     ),
     str: lambda bound: st.text(min_size=bound.get("min_length", 0), max_size=20),
+    bool: lambda _: st.booleans(),
     datetime: lambda _: MOMENTS,
     type(None): lambda _: st.none(),
 }

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -43,7 +44,7 @@ def make_stage(
 
 
 def deliver(
-    text: str | None = TEXT, *, key: str = "doc", headers: Headers | None = None, **fields: str
+    text: str | None = TEXT, *, key: str = "doc", headers: Headers | None = None, **fields: Any
 ) -> Delivery[DocumentSubmitted | DocumentWithdrawn]:
     event = DocumentWithdrawn() if text is None else DocumentSubmitted(text=text, **fields)
     return Delivery(key, event, headers or Headers(), Origin("rag.documents", 0, 0), NOW)
@@ -119,6 +120,13 @@ async def test_a_document_without_text_is_removed(stage: ChunkingStage, text: st
             deliver(key="k" * (MAX_DOCUMENT_ID_BYTES + 1)),
             "The document's document ID has 1025 bytes; 1024 are allowed.",
         ),
+        (
+            deliver(metadata={"tags": ["a"]}),
+            "The metadata's field tags is a list; texts, numbers, true and false are taken.",
+        ),
+        (deliver("abc", page_starts=(0, 4)), "The document's page_starts must grow, and lie within its text."),
+        (deliver("abc", page_starts=(2, 1)), "The document's page_starts must grow, and lie within its text."),
+        (deliver("abc", page_starts=(0,) * 20_001), "The document has 20001 pages; 20000 are allowed."),
     ],
 )
 async def test_a_document_that_cannot_be_stored_is_rejected_in_a_sentence(
@@ -165,6 +173,30 @@ async def test_a_chunk_carries_title_and_headings_beside_its_text(stage: Chunkin
         False,  # its vector is of the heading over it, too
         True,
     ]
+
+
+async def test_a_chunk_knows_its_section_and_pages_and_the_event_the_documents_metadata(stage: ChunkingStage) -> None:
+    text = "# One\n\na b c\n\n## Two\n\nd e f\n\ng h i j k\n\nl m n"
+    metadata = {"year": 2021, "is_draft": False, "share": 0.5, "lang": "en"}
+    starts = (0, text.index("d e"), text.index("h i"))
+    event = chunked(
+        await stage.handle(deliver(text, title="One", source="notes.md", metadata=metadata, page_starts=starts))
+    )
+    assert [(chunk.text, chunk.heading, chunk.page, chunk.last_page) for chunk in event.chunks] == [
+        ("# One\n\na b c", "", 1, 1),
+        ("## Two\n\nd e f", "Two", 1, 2),
+        ("g h i j k", "Two", 2, 3),
+        ("l m n", "Two", 3, 3),
+    ]
+    assert event.metadata == metadata
+    assert {name: type(value) for name, value in event.metadata.items()} == {
+        name: type(value) for name, value in metadata.items()
+    }
+    bare = chunked(await stage.handle(deliver(text, title="One", source="notes.md")))
+    assert bare.revision != event.revision
+    # What is embedded is the same: only what stands beside it is written again.
+    assert [chunk.chunk_id for chunk in bare.chunks] == [chunk.chunk_id for chunk in event.chunks]
+    assert {chunk.page for chunk in bare.chunks} == {None}
 
 
 @pytest.mark.usefixtures("stage")

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from workers.outline import Outline, context_of
+from workers.outline import Outline, context_of, heading_of, pages_of
 
 TEXT = """Before.
 
@@ -52,8 +52,40 @@ def test_a_place_stands_under_its_headings(place: str, path: tuple[str, ...]) ->
     assert Outline(TEXT).path_at(TEXT.index(place)) == path
 
 
+@pytest.mark.parametrize(
+    ("place", "section"),
+    [
+        ("Before", ()),
+        ("# One", ("One",)),
+        ("Text", ("One",)),
+        ("  ## Two", ("One", "Two")),
+        ("More", ("One", "Two")),
+        ("# Three", ("Three",)),
+        ("End", ("Three", "Deep")),
+    ],
+)
+def test_a_heading_opens_its_section(place: str, section: tuple[str, ...]) -> None:
+    assert Outline(TEXT).section_at(TEXT.index(place)) == section
+
+
+def test_headings_are_one_line_that_keeps_to_its_length() -> None:
+    assert heading_of("The  title", ["The title", "One", "Two"], 100) == "One > Two"
+    assert heading_of("", [], 100) == ""
+    assert heading_of("", ["One", "Two"], 8) == "Two"
+    assert heading_of("", ["\u00e4" * 10], 9) == "\u00e4" * 4
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "pages"), [(0, 10, (1, 1)), (0, 11, (1, 3)), (9, 12, (1, 3)), (10, 20, (3, 3)), (25, 99, (4, 4))]
+)
+def test_a_piece_lies_on_its_pages(start: int, end: int, pages: tuple[int, int]) -> None:
+    # The second page is empty.
+    assert pages_of((0, 10, 10, 25), start, end) == pages
+    assert pages_of((), start, end) == (None, None)
+
+
 def test_a_text_without_headings_has_no_paths() -> None:
-    assert Outline("").path_at(0) == ()
+    assert Outline("").path_at(0) == Outline("").section_at(0) == ()
     assert Outline("Text.").path_at(3) == ()
 
 
