@@ -13,6 +13,8 @@ from workers.diversity import diversified
 from workers.fusion import Scores, best_first, min_max, reciprocal_ranks, weighted_sum
 from workers.settings import RetrievalSettings
 
+_LEAST_LENGTH = 1e-6
+
 
 class Probe(NamedTuple):
     """One thing that is searched for: its words and its vector, (d,) of unit length."""
@@ -43,8 +45,6 @@ class Candidate:
     score: float
 
 
-_LEAST_LENGTH = 1e-6
-
 # Best first.
 Ranking: TypeAlias = list[Candidate]
 
@@ -54,7 +54,7 @@ def probes(question: Question) -> tuple[Probe, ...]:
     vector and those of passages that might answer it.
     """
     own = Probe(question.text, question.vector)
-    if question.options.retrieval.expansion != "hyde":
+    if question.options.retrieval.expansion != "hyde" or not question.expansions:
         return own, *question.expansions
     middle = np.sum([probe.vector for probe in (own, *question.expansions)], axis=0)
     length = float(np.linalg.norm(middle))

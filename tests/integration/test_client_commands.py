@@ -96,7 +96,7 @@ async def test_curl_goes_on_after_the_last_event_it_has(pipeline: SmallPipeline,
 
 async def test_options_of_the_search(pipeline: SmallPipeline, tmp_path: Path) -> None:
     options, _ = blocks("What is searched", "sh")
-    said = await output(pipeline, options.replace("sleep 20", "sleep 3"), tmp_path)
+    said = await output(pipeline, options.replace("sleep 20", "sleep 1"), tmp_path)
     assert '"note":"The engine wrote nothing that can be searched for."' in said
     assert [asked.expansion for asked in pipeline.asked] == ["multi_query", "hyde", "multi_query"]
     assert {asked.mode for asked in pipeline.asked} == {"hybrid", "dense"}
