@@ -86,7 +86,7 @@ def _query(settings: Settings) -> AnyStage:
 
 
 def _embedding(settings: Settings) -> AnyStage:
-    return EmbeddingStage(settings.embedding, _embedder(settings, "embedding"))
+    return EmbeddingStage(settings.embedding, create_embedder(settings, "embedding"))
 
 
 def _retrieval(settings: Settings) -> AnyStage:
@@ -120,7 +120,7 @@ def _chunking(settings: Settings) -> AnyStage:
 def _chunk_embedding(settings: Settings) -> AnyStage:
     return ChunkEmbeddingStage(
         settings.chunk_embedding,
-        _embedder(settings, "chunk-embedding"),
+        create_embedder(settings, "chunk-embedding"),
         create_store(settings),
         settings.embedder.passage_prompt or "",
     )
@@ -148,7 +148,8 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
 _EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
-def _embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+def create_embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+    """The embedding model as a stage uses it."""
     embedder = SentenceTransformersEmbedder(settings.embedder, lambda model: _exported(settings, model))
     if stage not in settings.embedding_cache.stages:
         return embedder
