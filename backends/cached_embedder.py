@@ -80,8 +80,10 @@ class CachedEmbedder(Collector):
         return np.stack([vectors[key] for key in keys])
 
     async def close(self) -> None:
-        await self._cache.close()
-        await self._embedder.close()
+        try:
+            await self._cache.close()
+        finally:
+            await self._embedder.close()
 
     def collect(self) -> Iterator[Metric]:
         texts = CounterMetricFamily(
