@@ -83,8 +83,6 @@ class Bench:
     async def quality(self, vectors: Path | None) -> dict[str, float]:
         """``ndcg10_NAME``, and how much that is less than the reference's: ``ndcg10_loss_NAME``, with its interval."""
         values: dict[str, list[float]] = {}
-        if vectors:
-            vectors.mkdir(parents=True, exist_ok=True)
         for variant in dict.fromkeys((REFERENCE, *self._variants)):
             settings = settings_for(variant, self._device, self._threads, _DATA_DIR)
             embedder = create_embedder(settings, "embedding")

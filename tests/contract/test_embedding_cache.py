@@ -1,5 +1,6 @@
 """What every cache of embeddings keeps to: run on the twin in memory and on a real Valkey."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from backends.cached_embedder import CachedEmbedder
 from backends.embedding_cache import EmbeddingCache, EmbeddingCacheSettings
+from backends.errors import BackendUnavailableError
 from backends.memory_embedder import HashedEmbedder
 from backends.memory_embedding_cache import MemoryEmbeddingCache
 from backends.redis_embedding_cache import RedisEmbeddingCache
@@ -65,3 +67,20 @@ async def test_redis_forgets_after_the_time_set(redis_url: str) -> None:
     [name] = await cache._client.keys("brief*")
     assert 70 < await cache._client.ttl(name) <= 77
     await cache.close()
+
+
+async def test_redis_that_is_not_there_or_says_nothing_is_unavailable_soon() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with silent:
+        for port in (1, silent.sockets[0].getsockname()[1]):
+            settings = EmbeddingCacheSettings(url=f"redis://127.0.0.1:{port}/0", timeout_ms=50)
+            cache = RedisEmbeddingCache(settings, Namespace(""))
+            for call in (cache.get(["a"]), cache.put({"a": b"1"})):
+                async with asyncio.timeout(5):
+                    with pytest.raises(BackendUnavailableError):
+                        await call
+            await cache.close()
