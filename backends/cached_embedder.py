@@ -80,8 +80,10 @@ class CachedEmbedder(Collector):
         return np.stack([vectors[key] for key in keys])
 
     async def close(self) -> None:
-        await self._cache.close()
-        await self._embedder.close()
+        try:
+            await self._cache.close()
+        finally:
+            await self._embedder.close()
 
     def collect(self) -> Iterator[Metric]:
         texts = CounterMetricFamily(
@@ -136,5 +138,6 @@ def _unpacked(value: bytes, dimensions: int) -> FloatArray | None:
     if len(value) != dimensions * _VALUE_TYPE.itemsize:
         return None
     vector = np.frombuffer(value, dtype=_VALUE_TYPE).astype(np.float32)
-    # Not a number is not within the tolerance either.
-    return vector if abs(float(np.linalg.norm(vector)) - 1) < _LENGTH_TOLERANCE else None
+    # Wider, for arbitrary bytes may be too large to square. Not a number is not within the tolerance either.
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    return vector if abs(length - 1) < _LENGTH_TOLERANCE else None

@@ -47,8 +47,11 @@ def halve(loaded: Any) -> None:
 
 
 def token_counts(loaded: Any, texts: Sequence[str]) -> list[int]:
-    """Tokens that the model reads of each text."""
-    tokens = loaded.tokenizer(
+    """Tokens that the model reads of each text; characters, where its tokenizer is not one of transformers'."""
+    tokenizer = loaded.tokenizer
+    if not callable(tokenizer):
+        return [len(text) for text in texts]
+    tokens = tokenizer(
         list(texts), truncation=True, padding=False, return_attention_mask=False, return_token_type_ids=False
     )
     return [len(ids) for ids in tokens["input_ids"]]

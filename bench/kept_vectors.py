@@ -52,6 +52,7 @@ class KeptVectors:
     def save(self) -> None:
         """Write the file."""
         if self._unsaved:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             partial = self._path.with_suffix(".partial.npz")
             np.savez(partial, keys=np.array(list(self._vectors)), vectors=np.stack(list(self._vectors.values())))
             partial.replace(self._path)

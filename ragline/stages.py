@@ -88,7 +88,10 @@ def _query(settings: Settings) -> AnyStage:
 def _embedding(settings: Settings) -> AnyStage:
     embedder = settings.embedder
     return EmbeddingStage(
-        settings.embedding, _embedder(settings, "embedding"), embedder.query_prompt or "", embedder.passage_prompt or ""
+        settings.embedding,
+        create_embedder(settings, "embedding"),
+        embedder.query_prompt or "",
+        embedder.passage_prompt or "",
     )
 
 
@@ -123,7 +126,7 @@ def _chunking(settings: Settings) -> AnyStage:
 def _chunk_embedding(settings: Settings) -> AnyStage:
     return ChunkEmbeddingStage(
         settings.chunk_embedding,
-        _embedder(settings, "chunk-embedding"),
+        create_embedder(settings, "chunk-embedding"),
         create_store(settings),
         settings.embedder.passage_prompt or "",
     )
@@ -151,7 +154,8 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
 _EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
-def _embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+def create_embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+    """The embedding model as a stage uses it."""
     embedder = SentenceTransformersEmbedder(settings.embedder, lambda model: _exported(settings, model))
     if stage not in settings.embedding_cache.stages:
         return embedder

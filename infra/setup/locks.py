@@ -7,8 +7,9 @@ from infra.setup.milvus import MILVUS_LOCK, MILVUS_SOURCE
 from infra.setup.peers import PEERS_LOCK, PEERS_SOURCE
 from infra.setup.processes import Command, run
 
-# Hashes instead of addresses: whoever installs says where packages come from.
+# Besides what the engine runs on.
 _EXTRAS = ("local", "onnx", "openvino", "dev")
+# Hashes instead of addresses: whoever installs says where packages come from.
 _OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header")
 
 

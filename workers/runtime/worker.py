@@ -59,9 +59,7 @@ class Worker:
         self._names = names
         self._settings = settings
         self._specs = {names.topic(spec): spec for spec in stage.consumes}
-        self._metrics = Metrics(stage.name)
-        for collector in stage.collectors if isinstance(stage, Measured) else ():
-            self._metrics.registry.register(collector)
+        self._metrics = Metrics(stage.name, stage.collectors if isinstance(stage, Measured) else ())
         self._tracing = Tracing(stage.name)
         self._backlog = Backlog()
         self._consumer = self._make_consumer()
