@@ -14,7 +14,7 @@ from schemas.headers import Headers, Origin
 from schemas.values import FloatArray, QueryOptions, RetrievalOptions, Sampling, Usage
 from workers.embedding import EmbeddingStage
 from workers.runtime.metrics import Metrics
-from workers.runtime.stage import BatchedStage, Delivery, Measured, Outcome, PoisonError, Produce, UnavailableError
+from workers.runtime.stage import Delivery, Measured, Outcome, PoisonError, Produce, UnavailableError
 from workers.settings import EmbeddingSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
