@@ -9,7 +9,7 @@ import numpy as np
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.filters import Filter, matches
 from backends.stemming import stems
-from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
 
 _LANGUAGE = "english"
@@ -74,6 +74,9 @@ class MemoryVectorStore:
         for chunk_id in surplus:
             del self._chunks[chunk_id]
         return Replaced(added=len(wanted.keys() - present), removed=len(surplus))
+
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        return [await self.replace(each.tenant, each.document_id, each.chunks) for each in replacements]
 
     async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         self._answer()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -16,15 +16,17 @@ from backends.errors import BackendRejectedError
 from backends.filters import Filter
 from backends.milvus_client import connect
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
-from backends.milvus_filters import of_chunks, of_document, within
+from backends.milvus_filters import of_chunks, of_documents, within
 from backends.stemming import stems
-from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
 T = TypeVar("T")
 
 _THREADS = 4
+# A document's ID has up to 1 KiB.
+_DOCUMENTS_PER_QUERY = 256
 
 
 class MilvusVectorStore:
@@ -72,7 +74,11 @@ class MilvusVectorStore:
         return await self._run(lambda client: self._select(client, tenant, condition, limit))
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
-        return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
+        [replaced] = await self.replace_many([Replacement(tenant, document_id, chunks)])
+        return replaced
+
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        return await self._run(lambda client: self._replace(client, replacements), self._write)
 
     async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         return await self._run(lambda client: self._vectors(client, tenant, chunk_ids))
@@ -253,42 +259,62 @@ class MilvusVectorStore:
             return []
         return sorted(map(milvus_schema.chunk_of, rows), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
-    def _replace(self, client: MilvusClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
+    def _replace(self, client: MilvusClient, replacements: Sequence[Replacement]) -> list[Replaced]:
+        """No document may come twice."""
+        given = [chunk for each in replacements for chunk in each.chunks]
         if self._describe(client) is None:
-            if not chunks:
-                return Replaced(added=0, removed=0)
-            self._prepare(client, chunks[0].vector.shape[0])
-        check(chunks, self._dimensions or 0)
-        wanted = {chunk.chunk_id: chunk for chunk in chunks}
-        present = self._ordinals(client, tenant, document_id)
-        changed = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id) != chunk.ordinal]
-        surplus = sorted(present.keys() - wanted.keys())
-        # New chunks come before old ones go: no search finds the document without any.
+            if not given:
+                return [Replaced(added=0, removed=0) for _ in replacements]
+            self._prepare(client, given[0].vector.shape[0])
+        check(given, self._dimensions or 0)
+        present = self._ordinals(client, replacements)
+        changed: list[StoredChunk] = []
+        surplus: dict[str, list[str]] = defaultdict(list)
+        replaced = []
+        for each in replacements:
+            known = present[each.tenant, each.document_id]
+            wanted = {chunk.chunk_id: chunk for chunk in each.chunks}
+            unwanted = sorted(known.keys() - wanted.keys())
+            changed += [chunk for chunk in wanted.values() if known.get(chunk.chunk_id) != chunk.ordinal]
+            surplus[each.tenant] += unwanted
+            replaced.append(Replaced(added=len(wanted.keys() - known.keys()), removed=len(unwanted)))
+        # New chunks come before old ones go: no search finds a document without any.
         for batch in milvus_schema.batches(changed):
             rows = [milvus_schema.row(chunk, self._settings.language) for chunk in batch]
             client.upsert(self._collection, rows, timeout=self._timeout_s)
-        for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
-            ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]
-            client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
-        return Replaced(added=len(wanted.keys() - present.keys()), removed=len(surplus))
+        for tenant, chunk_ids in surplus.items():
+            for ids in _slices(chunk_ids, milvus_schema.MAX_BATCH_ROWS):
+                client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
+        return replaced
 
-    def _ordinals(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, int]:
-        rows = client.query(
-            self._collection,
-            filter=within(tenant, of_document(document_id)),
-            output_fields=["chunk_id", "ordinal"],
-            timeout=self._timeout_s,
-        )
-        return {row["chunk_id"]: row["ordinal"] for row in rows}
+    def _ordinals(
+        self, client: MilvusClient, replacements: Sequence[Replacement]
+    ) -> dict[tuple[str, str], dict[str, int]]:
+        """The chunks that the documents have now, by tenant and document, with their ordinals."""
+        documents: dict[str, list[str]] = defaultdict(list)
+        for each in replacements:
+            documents[each.tenant].append(each.document_id)
+        found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        for tenant, document_ids in documents.items():
+            for ids in _slices(document_ids, _DOCUMENTS_PER_QUERY):
+                rows = client.query(
+                    self._collection,
+                    filter=within(tenant, of_documents(ids)),
+                    output_fields=["chunk_id", "document_id", "ordinal"],
+                    timeout=self._timeout_s,
+                )
+                for row in rows:
+                    found[tenant, row["document_id"]][row["chunk_id"]] = row["ordinal"]
+        return found
 
     def _vectors(self, client: MilvusClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         if self._describe(client) is None:
             return {}
         found: dict[str, FloatArray] = {}
-        for start in range(0, len(chunk_ids), milvus_schema.MAX_BATCH_ROWS):
+        for ids in _slices(chunk_ids, milvus_schema.MAX_BATCH_ROWS):
             rows = client.query(
                 self._collection,
-                filter=within(tenant, of_chunks(chunk_ids[start : start + milvus_schema.MAX_BATCH_ROWS])),
+                filter=within(tenant, of_chunks(ids)),
                 output_fields=["chunk_id", "vector"],
                 timeout=self._timeout_s,
             )
@@ -310,3 +336,7 @@ class MilvusVectorStore:
                 raise
             return 0
         return int(rows[0]["count(*)"])
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
