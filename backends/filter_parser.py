@@ -6,16 +6,32 @@ r"""Reads filters as people write them: ``source starts_with "docs/" and not (or
     condition  = field ( "==" / "!=" / "<" / "<=" / ">" / ">=" ) value
                / field [ "not" ] "in" "[" value *( "," value ) "]"
                / field "starts_with" text
-    value      = text / integer
+    field      = one of ``filters.FIELDS`` / "metadata." name
+    value      = text / integer / decimal / "true" / "false"
 
-A text stands in single or double quotes; ``\`` before a quote or a backslash makes it a part of the text.
+A text stands in single or double quotes; ``\`` before a quote or a backslash makes it a part of the text. A document's
+own fields hold values of any kind; true and false are only equal or not.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
-from backends.filters import FIELDS, AllOf, AnyOf, Comparison, Filter, Not, OneOf, Operator, Scalar, StartsWith
+from backends.filters import (
+    FIELDS,
+    METADATA_PREFIX,
+    AllOf,
+    AnyOf,
+    Comparison,
+    Filter,
+    Not,
+    OneOf,
+    Operator,
+    Scalar,
+    StartsWith,
+)
+from backends.metadata import MAX_NAME_CHARS
 
 MAX_FILTER_CHARS = 1_000
 _MAX_DEPTH = 20
@@ -23,14 +39,17 @@ _MAX_INTEGER = 2**63 - 1
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | (?P<decimal>-?[0-9]+\.[0-9]+(?![\w.]))
       | (?P<integer>-?[0-9]+(?![\w.]))
       | (?P<symbol>==|!=|<=|>=|<|>|\(|\)|\[|\]|,)
-      | (?P<word>[^\W\d]\w*)
+      | (?P<word>metadata\.[A-Za-z_][A-Za-z0-9_-]*|[^\W\d]\w*)
     )""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_EQUALITIES = ("==", "!=")
+_COMPARISONS = (*_EQUALITIES, "<", "<=", ">", ">=")
+_FLAGS = {"true": True, "false": False}
 
 
 class FilterError(ValueError):
@@ -115,11 +134,12 @@ class _Parser:
     def _condition(self) -> Filter:
         field = self._field()
         if self._take("word", "starts_with"):
-            prefix = self._value(field)
-            if isinstance(prefix, int):
+            if FIELDS.get(field) is int:
                 msg = f"The filter's field {field} holds a number, which does not start with a text."
                 raise FilterError(msg)
-            return StartsWith(field, prefix)
+            if self.token.kind != "text":
+                self.fail("a text in quotes")
+            return StartsWith(field, str(self._value(field)))
         if self._take("word", "not"):
             self._need("word", "in")
             return Not(OneOf(field, self._values(field)))
@@ -129,14 +149,21 @@ class _Parser:
         if self.token.kind != "symbol" or symbol not in _COMPARISONS:
             self.fail("a comparison, in or starts_with")
         self._advance()
-        return Comparison(field, cast("Operator", symbol), self._value(field))
+        place = self.token.place
+        value = self._value(field)
+        if isinstance(value, bool) and symbol not in _EQUALITIES:
+            msg = f"The filter's {str(value).lower()} at character {place + 1} is equal or not, and in no order."
+            raise FilterError(msg)
+        return Comparison(field, cast("Operator", symbol), value)
 
     def _field(self) -> str:
         field = self.token.text
         if self.token.kind != "word" or field in {"and", "or", "in", "starts_with"}:
             self.fail("a field, not or (")
-        if field not in FIELDS:
-            msg = f"The filter's field {field[:40]!r} is not known; known are {', '.join(FIELDS)}."
+        name = field.removeprefix(METADATA_PREFIX)
+        if len(name) > MAX_NAME_CHARS or (name == field and field not in FIELDS):
+            known = ", ".join(FIELDS)
+            msg = f"The filter's field {field[:40]!r} is not known; known are {known} and metadata.NAME."
             raise FilterError(msg)
         self._advance()
         return field
@@ -151,14 +178,21 @@ class _Parser:
 
     def _value(self, field: str) -> Scalar:
         token = self.token
-        expected = "text" if FIELDS[field] is str else "integer"
-        if token.kind != expected:
-            self.fail("a text in quotes" if expected == "text" else "a whole number")
+        holds = FIELDS.get(field)
+        is_flag = token.kind == "word" and token.text in _FLAGS
+        if holds is None and not is_flag and token.kind not in {"text", "integer", "decimal"}:
+            self.fail("a text in quotes, a number, true or false")
+        if holds is str and token.kind != "text":
+            self.fail("a text in quotes")
+        if holds is int and token.kind != "integer":
+            self.fail("a whole number")
         self._advance()
+        if is_flag:
+            return _FLAGS[token.text]
         if token.kind == "text":
             return _ESCAPE.sub(r"\1", token.text[1:-1])
-        value = int(token.text)
-        if abs(value) > _MAX_INTEGER:
+        value: int | float = int(token.text) if token.kind == "integer" else float(token.text)
+        if not math.isfinite(value) or (isinstance(value, int) and abs(value) > _MAX_INTEGER):
             msg = f"The filter's number at character {token.place + 1} has more than 64 bits."
             raise FilterError(msg)
         return value

@@ -3,17 +3,19 @@
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-Scalar: TypeAlias = str | int
+Scalar: TypeAlias = str | bool | int | float
+Kind: TypeAlias = Literal["text", "number", "flag"]
 Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 
-# Fields that may be asked for, and what they hold.
-FIELDS: Mapping[str, type[str] | type[int]] = {"document_id": str, "title": str, "source": str, "ordinal": int}
+# Fields that may be asked for, and what they hold; not every chunk has those that are no column of its own.
+COLUMNS: Mapping[str, type[str] | type[int]] = {"document_id": str, "title": str, "source": str, "ordinal": int}
+FIELDS: Mapping[str, type[str] | type[int]] = {**COLUMNS, "page": int, "last_page": int, "heading": str}
+# Before the names of a document's own fields, which hold what the document says.
+METADATA_PREFIX = "metadata."
 
-_OPERATORS: Mapping[str, Callable[[Scalar, Scalar], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -23,7 +25,10 @@ _OPERATORS: Mapping[str, Callable[[Scalar, Scalar], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Field and value compare so; texts compare by code points."""
+    """Field and value compare so; texts compare by code points.
+
+    A field that the chunk does not have, or that holds another kind of value, is unequal and in no order.
+    """
 
     field: str
     operator: Operator
@@ -70,18 +75,34 @@ class AnyOf:
 Filter: TypeAlias = Comparison | OneOf | StartsWith | Not | AllOf | AnyOf
 
 
-def matches(condition: Filter, value_of: Callable[[str], Scalar]) -> bool:
-    """Whether the condition holds; ``value_of`` gives the value of a field."""
+def kind_of(value: Scalar) -> Kind:
+    """Which kind of value it is: values of different kinds are never equal."""
+    if isinstance(value, str):
+        return "text"
+    return "flag" if isinstance(value, bool) else "number"
+
+
+def matches(condition: Filter, value_of: Callable[[str], Scalar | None]) -> bool:
+    """Whether the condition holds; ``value_of`` gives the value of a field, None where there is none."""
     match condition:
+        case Comparison(field, "==" | "!=" as symbol, value):
+            return _are_equal(value_of(field), value) == (symbol == "==")
         case Comparison(field, symbol, value):
-            return _OPERATORS[symbol](value_of(field), value)
+            found = value_of(field)
+            return found is not None and kind_of(found) == kind_of(value) and _ORDERS[symbol](found, value)
         case OneOf(field, values):
-            return value_of(field) in values
+            found = value_of(field)
+            return any(_are_equal(found, value) for value in values)
         case StartsWith(field, prefix):
-            return str(value_of(field)).startswith(prefix)
+            found = value_of(field)
+            return isinstance(found, str) and found.startswith(prefix)
         case Not(negated):
             return not matches(negated, value_of)
         case AllOf(conditions):
             return all(matches(each, value_of) for each in conditions)
         case AnyOf(conditions):
             return any(matches(each, value_of) for each in conditions)
+
+
+def _are_equal(found: Scalar | None, value: Scalar) -> bool:
+    return found is not None and kind_of(found) == kind_of(value) and found == value

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
-from backends.filters import Filter, matches
+from backends.filters import COLUMNS, Filter, matches
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
@@ -62,18 +62,17 @@ class MemoryVectorStore:
             self._dimensions = dimensions
         wanted = {chunk.chunk_id: chunk for chunk in chunks}
         present = {
-            chunk.chunk_id
+            chunk.chunk_id: chunk
             for chunk in self._chunks.values()
             if (chunk.tenant, chunk.document_id) == (tenant, document_id)
         }
-        for chunk_id, chunk in wanted.items():
-            known = self._chunks.get(chunk_id)
-            if known is None or known.ordinal != chunk.ordinal:
-                self._chunks[chunk_id] = chunk
-        surplus = present - wanted.keys()
+        updated = [key for key in wanted.keys() & present.keys() if not wanted[key].is_placed_as(present[key])]
+        added = wanted.keys() - present.keys()
+        surplus = present.keys() - wanted.keys()
+        self._chunks |= {chunk_id: wanted[chunk_id] for chunk_id in (*added, *updated)}
         for chunk_id in surplus:
             del self._chunks[chunk_id]
-        return Replaced(added=len(wanted.keys() - present), removed=len(surplus))
+        return Replaced(added=len(added), removed=len(surplus), updated=len(updated))
 
     async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
         return [await self.replace(each.tenant, each.document_id, each.chunks) for each in replacements]
@@ -114,7 +113,10 @@ class MemoryVectorStore:
 
 
 def _is_within(chunk: StoredChunk, tenant: str, condition: Filter | None) -> bool:
-    return chunk.tenant == tenant and (condition is None or matches(condition, lambda field: getattr(chunk, field)))
+    if chunk.tenant != tenant or condition is None:
+        return chunk.tenant == tenant
+    details = chunk.details
+    return matches(condition, lambda field: getattr(chunk, field) if field in COLUMNS else details.get(field))
 
 
 def bm25_scores(query: str, texts: Mapping[str, str]) -> dict[str, float]:

@@ -6,16 +6,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from pymilvus import MilvusClient, MilvusException
 
 from backends import milvus_schema
 from backends.errors import BackendRejectedError
-from backends.filters import Filter
+from backends.filters import Filter, Scalar
 from backends.milvus_client import connect
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
+from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_filters import of_chunks, of_documents, within
 from backends.stemming import stems
 from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
@@ -23,6 +24,7 @@ from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
 T = TypeVar("T")
+_Place: TypeAlias = tuple[int, dict[str, Scalar]]
 
 _THREADS = 4
 # A document's ID has up to 1 KiB.
@@ -148,6 +150,12 @@ class MilvusVectorStore:
                 "use another collection for this embedding model"
             )
             raise BackendRejectedError(msg)
+        if not milvus_schema.has_details(description):
+            msg = (
+                f"collection {self._collection!r} was made before chunks had pages, headings and metadata; "
+                "use another collection (milvus.collection) and ingest again"
+            )
+            raise BackendRejectedError(msg)
         if language != self._settings.language:
             kept = f"is stemmed as {language}" if language else "has no words for keyword search"
             msg = (
@@ -267,17 +275,19 @@ class MilvusVectorStore:
                 return [Replaced(added=0, removed=0) for _ in replacements]
             self._prepare(client, given[0].vector.shape[0])
         check(given, self._dimensions or 0)
-        present = self._ordinals(client, replacements)
+        present = self._places(client, replacements)
         changed: list[StoredChunk] = []
         surplus: dict[str, list[str]] = defaultdict(list)
         replaced = []
         for each in replacements:
             known = present[each.tenant, each.document_id]
             wanted = {chunk.chunk_id: chunk for chunk in each.chunks}
+            added = [chunk for chunk in wanted.values() if chunk.chunk_id not in known]
+            updated = [chunk for chunk in wanted.values() if known.get(chunk.chunk_id, _place(chunk)) != _place(chunk)]
             unwanted = sorted(known.keys() - wanted.keys())
-            changed += [chunk for chunk in wanted.values() if known.get(chunk.chunk_id) != chunk.ordinal]
+            changed += [*added, *updated]
             surplus[each.tenant] += unwanted
-            replaced.append(Replaced(added=len(wanted.keys() - known.keys()), removed=len(unwanted)))
+            replaced.append(Replaced(added=len(added), removed=len(unwanted), updated=len(updated)))
         # New chunks come before old ones go: no search finds a document without any.
         for batch in milvus_schema.batches(changed):
             rows = [milvus_schema.row(chunk, self._settings.language) for chunk in batch]
@@ -287,24 +297,25 @@ class MilvusVectorStore:
                 client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
         return replaced
 
-    def _ordinals(
+    def _places(
         self, client: MilvusClient, replacements: Sequence[Replacement]
-    ) -> dict[tuple[str, str], dict[str, int]]:
-        """The chunks that the documents have now, by tenant and document, with their ordinals."""
+    ) -> dict[tuple[str, str], dict[str, _Place]]:
+        """The chunks that the documents have now, by tenant and document, with their places."""
         documents: dict[str, list[str]] = defaultdict(list)
         for each in replacements:
             documents[each.tenant].append(each.document_id)
-        found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        found: dict[tuple[str, str], dict[str, _Place]] = defaultdict(dict)
         for tenant, document_ids in documents.items():
             for ids in _slices(document_ids, _DOCUMENTS_PER_QUERY):
                 rows = client.query(
                     self._collection,
                     filter=within(tenant, of_documents(ids)),
-                    output_fields=["chunk_id", "document_id", "ordinal"],
+                    output_fields=["chunk_id", "document_id", "ordinal", DYNAMIC],
                     timeout=self._timeout_s,
                 )
                 for row in rows:
-                    found[tenant, row["document_id"]][row["chunk_id"]] = row["ordinal"]
+                    place = (row["ordinal"], encoded(decoded(row)))
+                    found[tenant, row["document_id"]][row["chunk_id"]] = place
         return found
 
     def _vectors(self, client: MilvusClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
@@ -340,3 +351,7 @@ class MilvusVectorStore:
 
 def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _place(chunk: StoredChunk) -> _Place:
+    return chunk.ordinal, encoded(chunk.details)

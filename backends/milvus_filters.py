@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 
-from backends.filters import AllOf, AnyOf, Comparison, Filter, Not, OneOf, Scalar, StartsWith
+from backends.filters import COLUMNS, AllOf, AnyOf, Comparison, Filter, Not, OneOf, Scalar, StartsWith
+from backends.milvus_details import DYNAMIC, key
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _SURROGATES = range(0xD800, 0xE000)
+_CHUNK_ID = "chunk_id"
 
 
 def within(tenant: str, condition: Filter | None = None) -> str:
@@ -30,18 +33,25 @@ def literal(value: Scalar) -> str:
 
     Milvus Lite has no filter templates, and knows of the escapes in Milvus' ``Plan.g4`` only these.
     """
-    return str(value) if isinstance(value, int) else f'"{value.translate(_ESCAPES)}"'
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    # In full, for not every parser reads exponents; a flag is kept as 0 or 1.
+    return format(Decimal(str(value)), "f") if isinstance(value, float) else str(int(value))
 
 
 def rendered(condition: Filter) -> str:
     """The condition in Milvus' language."""
     match condition:
+        case Comparison(field, "!=", value) if not _is_column(field):
+            return f"not ({rendered(Comparison(field, '==', value))})"
         case Comparison(field, symbol, value):
-            return f"{field} {symbol} {literal(value)}"
+            return _there(field, value, f"{_place(field, value)} {symbol} {literal(value)}")
+        case OneOf(field, values) if not _is_column(field):
+            return " or ".join(f"({rendered(Comparison(field, '==', value))})" for value in values)
         case OneOf(field, values):
             return f"{field} in [{', '.join(map(literal, values))}]"
         case StartsWith(field, prefix):
-            return _starting_with(field, prefix)
+            return _there(field, prefix, _starting_with(_place(field, prefix), prefix))
         case Not(negated):
             return f"not ({rendered(negated)})"
         case AllOf(conditions):
@@ -57,6 +67,19 @@ def prefix_bounds(prefix: str) -> tuple[str, str | None]:
         return prefix, None
     last = ord(above[-1]) + 1
     return prefix, above[:-1] + chr(_SURROGATES.stop if last in _SURROGATES else last)
+
+
+def _is_column(field: str) -> bool:
+    return field in COLUMNS or field == _CHUNK_ID
+
+
+def _place(field: str, value: Scalar) -> str:
+    return field if _is_column(field) else f"{DYNAMIC}[{literal(key(field, value))}]"
+
+
+def _there(field: str, value: Scalar, condition: str) -> str:
+    """The condition, false where there is no such value: of those Milvus and Milvus Lite think differently."""
+    return condition if _is_column(field) else f"exists {_place(field, value)} and {condition}"
 
 
 def _starting_with(field: str, prefix: str) -> str:

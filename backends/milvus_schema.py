@@ -1,4 +1,7 @@
-"""How the collection of chunks looks in Milvus, and how it is asked. No I/O."""
+"""How the collection of chunks looks in Milvus, and how it is asked. No I/O.
+
+What every chunk has is in columns, what only some have in the dynamic field (``milvus_details``).
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -6,12 +9,14 @@ from typing import Any
 import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
-from backends import vector_store
+from backends import metadata, vector_store
+from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.stemming import stemmed
-from backends.vector_store import Hit, StoredChunk
+from backends.vector_store import Hit, StoredChunk, fields_of
 from backends.vector_store_settings import Metric, VectorStoreSettings
 
-CHUNK_FIELDS = ("chunk_id", "document_id", "tenant", "title", "source", "ordinal", "text", "vector")
+_COLUMNS = ("chunk_id", "document_id", "tenant", "title", "source", "ordinal", "text", "vector")
+CHUNK_FIELDS = (*_COLUMNS, DYNAMIC)
 VECTOR = "vector"
 # The field's name ends with the language of the stems: Milvus Lite forgets how fields are described.
 _STEMS = "stems_"
@@ -25,6 +30,7 @@ CONSISTENCY_LEVELS = {0: "Strong", 1: "Session", 2: "Bounded", 3: "Eventually"}
 MAX_BATCH_ROWS = 1_000
 # Milvus takes 64 MiB per gRPC message; one row has at most some 150 KiB.
 MAX_BATCH_BYTES = 8 * 1024 * 1024
+_MAX_DETAILS_BYTES = 2 * (vector_store.MAX_HEADING_BYTES + metadata.MAX_BYTES)
 
 
 def schema(dimensions: int, language: str) -> CollectionSchema:
@@ -51,7 +57,7 @@ def schema(dimensions: int, language: str) -> CollectionSchema:
             )
         ],
         auto_id=False,
-        enable_dynamic_field=False,
+        enable_dynamic_field=True,
     )
 
 
@@ -67,6 +73,11 @@ def language_of(description: dict[str, Any]) -> str | None:
     return next((name.removeprefix(_STEMS) for name in names if name.startswith(_STEMS)), None)
 
 
+def has_details(description: dict[str, Any]) -> bool:
+    """Whether a described collection takes pages, headings and metadata."""
+    return bool(description.get("enable_dynamic_field"))
+
+
 def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
     """How vectors are searched for ``limit`` chunks."""
     return {"metric_type": settings.metric, "params": settings.searched_with(limit)}
@@ -74,14 +85,15 @@ def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
 
 def row(chunk: StoredChunk, language: str) -> dict[str, Any]:
     """A chunk as Milvus takes it."""
-    fields = {field: getattr(chunk, field) for field in CHUNK_FIELDS}
-    return fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
+    fields = {field: getattr(chunk, field) for field in _COLUMNS}
+    return encoded(chunk.details) | fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
 
 
 def chunk_of(entity: dict[str, Any]) -> StoredChunk:
     """A row as Milvus gives it."""
-    fields = {field: entity[field] for field in CHUNK_FIELDS}
-    return StoredChunk(**fields | {VECTOR: np.asarray(entity[VECTOR], dtype=np.float32)})
+    fields = {field: entity[field] for field in _COLUMNS}
+    vector = np.asarray(entity[VECTOR], dtype=np.float32)
+    return StoredChunk(**fields | {VECTOR: vector}, **fields_of(decoded(entity)))
 
 
 def similar(hits: Iterable[dict[str, Any]], metric: Metric) -> list[Hit]:
@@ -104,7 +116,7 @@ def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
     for chunk in chunks:
         # The text twice, for its stems.
         texts = (chunk.title, chunk.source, chunk.text, chunk.text)
-        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts)
+        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + _MAX_DETAILS_BYTES
         if batch and (len(batch) == MAX_BATCH_ROWS or size + bytes_ > MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0

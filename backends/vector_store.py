@@ -1,11 +1,12 @@
 """Holds chunks with their vectors and words, and finds those nearest to a question."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from backends import metadata
 from backends.errors import BackendRejectedError
-from backends.filters import Filter
+from backends.filters import METADATA_PREFIX, Filter, Scalar
 from schemas.values import FloatArray
 
 # Longest values of the collection's fields, in bytes of UTF-8; Milvus allows a field 65,535.
@@ -15,11 +16,16 @@ MAX_TENANT_BYTES = 256
 MAX_TITLE_BYTES = 4_096
 MAX_SOURCE_BYTES = 4_096
 MAX_TEXT_BYTES = 65_535
+MAX_HEADING_BYTES = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A chunk as the store keeps it. ``vector`` has shape (d,) and unit length."""
+    """A chunk as the store keeps it. ``vector`` has shape (d,) and unit length.
+
+    ``page`` and ``last_page`` are where it begins and ends, if its document has pages, from 1; ``heading`` is what it
+    stands under; ``metadata`` is its document's.
+    """
 
     chunk_id: str
     document_id: str
@@ -29,6 +35,22 @@ class StoredChunk:
     ordinal: int
     text: str
     vector: FloatArray
+    page: int | None = None
+    last_page: int | None = None
+    heading: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def details(self) -> dict[str, Scalar]:
+        """What not every chunk has, by the names that filters have for it."""
+        given = {"page": self.page, "last_page": self.last_page, "heading": self.heading or None}
+        own = {METADATA_PREFIX + name: value for name, value in self.metadata.items()}
+        return {name: value for name, value in given.items() if value is not None} | own
+
+    def is_placed_as(self, other: "StoredChunk") -> bool:
+        """Whether another chunk with the same ID has the same ordinal and details."""
+        # Written out, for Python takes True and 1 for equal.
+        return self.ordinal == other.ordinal and repr(self.details) == repr(other.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +87,13 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What replacing a document's chunks changed."""
+    """What replacing a document's chunks changed. ``updated`` are those that stayed, at another place in the document
+    or with other details.
+    """
 
     added: int
     removed: int
+    updated: int = 0
 
 
 class VectorStore(Protocol):
@@ -108,8 +133,8 @@ class VectorStore(Protocol):
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         """Make ``chunks`` the tenant's only chunks of the document; the next search sees it so, and none in between
-        sees neither the old nor the new ones. A chunk that is there with the same ordinal is left as it is; repeating
-        the call changes nothing; no chunks removes the document.
+        sees neither the old nor the new ones. A chunk that is there with the same ordinal and details is left as it is;
+        repeating the call changes nothing; no chunks removes the document.
         """
         ...
 
@@ -139,6 +164,13 @@ class VectorStore(Protocol):
         ...
 
 
+def fields_of(details: Mapping[str, Scalar]) -> dict[str, Any]:
+    """The fields of a chunk that has these ``details``."""
+    own = {name: value for name, value in details.items() if name.startswith(METADATA_PREFIX)}
+    placed = {name: value for name, value in details.items() if name not in own}
+    return placed | {"metadata": {name.removeprefix(METADATA_PREFIX): value for name, value in own.items()}}
+
+
 def check(chunks: Sequence[StoredChunk], dimensions: int) -> None:
     """See that a collection of vectors of this length can hold the chunks.
 
@@ -149,11 +181,16 @@ def check(chunks: Sequence[StoredChunk], dimensions: int) -> None:
         if chunk.vector.shape != (dimensions,):
             msg = f"chunk {chunk.chunk_id} has a vector of shape {chunk.vector.shape}, not ({dimensions},)"
             raise BackendRejectedError(msg)
-        for field, limit in _LIMITS.items():
-            size = len(getattr(chunk, field).encode())
+        for name, limit in _LIMITS.items():
+            size = len(getattr(chunk, name).encode())
             if size > limit:
-                msg = f"{field} of chunk {chunk.chunk_id[:40]!r} has {size} bytes, over the limit of {limit}"
+                msg = f"{name} of chunk {chunk.chunk_id[:40]!r} has {size} bytes, over the limit of {limit}"
                 raise BackendRejectedError(msg)
+        try:
+            metadata.checked(chunk.metadata)
+        except metadata.MetadataError as error:
+            msg = f"chunk {chunk.chunk_id[:40]!r} cannot be stored: {error}"
+            raise BackendRejectedError(msg) from error
 
 
 _LIMITS = {
@@ -163,4 +200,5 @@ _LIMITS = {
     "title": MAX_TITLE_BYTES,
     "source": MAX_SOURCE_BYTES,
     "text": MAX_TEXT_BYTES,
+    "heading": MAX_HEADING_BYTES,
 }

@@ -35,6 +35,7 @@ Moment: TypeAlias = Annotated[datetime, AfterValidator(in_utc)]
 MAX_INTEGER = 2**63 - 1
 Integer: TypeAlias = Annotated[int, Field(ge=-(2**63), le=MAX_INTEGER)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+MetadataValue: TypeAlias = bool | int | float | str
 Positive: TypeAlias = Annotated[int, Field(gt=0, le=MAX_INTEGER)]
 
 
@@ -124,8 +125,8 @@ def is_unset(value: object) -> bool:
     return value is None
 
 
-def is_empty(value: tuple[object, ...]) -> bool:
-    """The same for a field that is empty where it is not set."""
+def is_empty(value: object) -> bool:
+    """The same for a field that is empty, or zero, where it is not set."""
     return not value
 
 
@@ -179,7 +180,11 @@ class QueryOptions(Value):
 
 
 class Passage(Value):
-    """A retrieved chunk. ``score`` is its cosine similarity to the question (-1 to 1), however it was found."""
+    """A retrieved chunk. ``score`` is its cosine similarity to the question (-1 to 1), however it was found.
+
+    ``page`` and ``last_page`` are where it begins and ends in a document that has pages, ``heading`` what it stands
+    under, ``metadata`` the document's own.
+    """
 
     chunk_id: str
     document_id: str
@@ -188,6 +193,10 @@ class Passage(Value):
     source: str
     ordinal: Count
     score: float
+    page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
+    last_page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
+    heading: Annotated[str, Field(exclude_if=is_empty)] = ""
+    metadata: Annotated[dict[str, MetadataValue], Field(exclude_if=is_empty)] = {}
 
 
 class Source(Value):
@@ -216,7 +225,8 @@ class Chunk(Value):
     character offsets into the document's text.
 
     ``context`` is what is embedded before the text, and not shown with it: the document's title and the headings over
-    the chunk. None, as in records from before there was one, leaves it to the title.
+    the chunk. None, as in records from before there was one, leaves it to the title. ``page`` and ``last_page`` are
+    where it begins and ends in a document that has pages, from 1; ``heading`` are the headings over it.
     """
 
     chunk_id: str
@@ -225,3 +235,6 @@ class Chunk(Value):
     start: Count
     end: Count
     context: Annotated[str | None, Field(exclude_if=is_unset)] = None
+    page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
+    last_page: Annotated[Positive | None, Field(exclude_if=is_unset)] = None
+    heading: Annotated[str, Field(exclude_if=is_empty)] = ""

@@ -256,7 +256,7 @@ async def test_a_changed_document_loses_its_old_chunks(store: VectorStore) -> No
 
 async def test_a_chunk_that_moved_gets_its_new_ordinal(store: VectorStore) -> None:
     await store.replace("t", "d", [chunk("a", ordinal=0)])
-    assert await store.replace("t", "d", [chunk("b", 0, 1, ordinal=0), chunk("a", ordinal=1)]) == Replaced(1, 0)
+    assert await store.replace("t", "d", [chunk("b", 0, 1, ordinal=0), chunk("a", ordinal=1)]) == Replaced(1, 0, 1)
     [hits] = await store.search([Search(vector(1), "t", 2)])
     assert [(hit.chunk.chunk_id, hit.chunk.ordinal) for hit in hits] == [("a", 1), ("b", 0)]
 
@@ -311,6 +311,101 @@ async def test_a_filter_leaves_out_what_it_does_not_hold_for(store: VectorStore,
     assert len(all_of_them) == 4
     assert [chunk.chunk_id for chunk in await store.select("t", condition, 10)] == FILTERS[text]
     assert await store.select("nobody", condition, 10) == []
+
+
+DETAILED = [
+    with_changes(
+        chunk("c0", ordinal=0), page=1, last_page=2, heading="Start", metadata={"year": 2019, "lang": "en", "ok": True}
+    ),
+    with_changes(
+        chunk("c1", ordinal=1), page=3, last_page=3, heading="Start > On", metadata={"year": 2021.5, "lang": "de"}
+    ),
+    with_changes(
+        chunk("c2", ordinal=2), metadata={"year": "2021", "ok": False, "is-it": "%_", "one": 1, "flag": True, "nil": 0}
+    ),
+    chunk("c3", ordinal=3),
+]
+DETAIL_FILTERS = {
+    "page == 3": ["c1"],
+    "page != 3": ["c0", "c2", "c3"],
+    "page <= 2 and last_page >= 2": ["c0"],
+    "page >= 0": ["c0", "c1"],
+    "not page >= 0": ["c2", "c3"],
+    "page in [1, 3]": ["c0", "c1"],
+    "page not in [1, 2]": ["c1", "c2", "c3"],
+    "heading starts_with 'Start >'": ["c1"],
+    "heading == 'Start'": ["c0"],
+    "not heading starts_with 'Start'": ["c2", "c3"],
+    "metadata.year >= 2020": ["c1"],
+    "metadata.year < 2021.5": ["c0"],
+    "metadata.year == 2021.5": ["c1"],
+    "metadata.year == '2021'": ["c2"],
+    "metadata.year > '2'": ["c2"],
+    "metadata.year != 2019": ["c1", "c2", "c3"],
+    "not (metadata.year == 2019 or metadata.lang == 'de')": ["c2", "c3"],
+    "metadata.lang in ['en', 'de'] and ordinal > 0": ["c1"],
+    "metadata.lang not in ['en']": ["c1", "c2", "c3"],
+    "metadata.lang starts_with 'd'": ["c1"],
+    "metadata.is-it starts_with '%'": ["c2"],
+    "metadata.ok == true": ["c0"],
+    "metadata.ok != true": ["c1", "c2", "c3"],
+    "metadata.ok == false": ["c2"],
+    "metadata.ok == 1": [],
+    "metadata.one == 1": ["c2"],
+    "metadata.one == true": [],
+    "metadata.flag == 1": [],
+    "metadata.nil == 0.0": ["c2"],
+    "metadata.none == 'x'": [],
+    "metadata.none != 'x' and not metadata.none > 3": ["c0", "c1", "c2", "c3"],
+    "metadata.page == 1": [],
+}
+
+
+async def test_pages_headings_and_metadata_are_kept_and_filtered_by(store: VectorStore) -> None:
+    await store.replace("t", "d", DETAILED)
+    await store.replace("u", "d", [with_changes(DETAILED[0], chunk_id="other", tenant="u")])
+    conditions = {text: parse_filter(text) for text in DETAIL_FILTERS}
+    for _ in ("not flushed", "flushed"):
+        searches = [Search(vector(1), "t", 10, condition) for condition in conditions.values()]
+        found = dict(zip(conditions, map(ids, await store.search(searches)), strict=True))
+        assert {text: sorted(some) for text, some in found.items()} == DETAIL_FILTERS
+        selected = {text: await store.select("t", condition, 10) for text, condition in conditions.items()}
+        assert {text: [each.chunk_id for each in some] for text, some in selected.items()} == DETAIL_FILTERS
+        [hits] = await store.search([Search(vector(1), "t", 10)])
+        read = {hit.chunk.chunk_id: hit.chunk.details for hit in hits}
+        assert {name: repr(sorted(details.items())) for name, details in read.items()} == {
+            each.chunk_id: repr(sorted(each.details.items())) for each in DETAILED
+        }
+        await store.flush()
+
+
+async def test_what_changes_beside_the_text_is_written_alone(store: VectorStore) -> None:
+    await store.replace("t", "d", DETAILED)
+    assert await store.replace("t", "d", DETAILED) == Replaced(0, 0)
+    moved = [with_changes(DETAILED[0], page=2), with_changes(DETAILED[1], metadata={"lang": "fr"}), *DETAILED[2:]]
+    assert await store.replace("t", "d", moved) == Replaced(0, 0, 2)
+    assert await store.count() == 4
+    [french] = await store.select("t", parse_filter("metadata.lang == 'fr'"), 10)
+    assert (french.chunk_id, french.metadata, french.page) == ("c1", {"lang": "fr"}, 3)
+    assert await store.select("t", parse_filter("metadata.lang == 'de'"), 10) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_metadata_is_never_read_as_a_filter(store: VectorStore, text: str) -> None:
+    await store.replace("t", "d", [with_changes(chunk("a"), heading=text, metadata={"m": text}), chunk("b")])
+    await store.replace("u", "d", [with_changes(chunk("c", tenant="u"), metadata={"m": text})])
+    for field in ("metadata.m", "heading"):
+        for condition in (Comparison(field, "==", text), OneOf(field, (text, "x")), StartsWith(field, text)):
+            assert [c.chunk_id for c in await store.select("t", condition, 10)] == ["a"]
+    [found] = await store.select("t", Comparison("metadata.m", "==", text), 10)
+    assert (found.heading, found.metadata) == (text, {"m": text})
+
+
+async def test_refuses_metadata_that_is_none(store: VectorStore) -> None:
+    with pytest.raises(BackendRejectedError, match="name that is not taken"):
+        await store.replace("t", "d", [with_changes(chunk("a"), metadata={"a.b": 1})])
+    with pytest.raises(BackendRejectedError, match="4096 are allowed"):
+        await store.replace("t", "d", [with_changes(chunk("a"), metadata={"a": "x" * 5_000})])
 
 
 async def test_select_gives_whole_chunks_and_at_most_the_limit(store: VectorStore) -> None:
