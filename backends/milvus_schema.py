@@ -86,7 +86,11 @@ def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
 def row(chunk: StoredChunk, language: str) -> dict[str, Any]:
     """A chunk as Milvus takes it."""
     fields = {field: getattr(chunk, field) for field in _COLUMNS}
-    return encoded(chunk.details) | fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
+    return (
+        encoded(chunk.details)
+        | fields
+        | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
+    )
 
 
 def chunk_of(entity: dict[str, Any]) -> StoredChunk:

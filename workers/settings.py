@@ -88,6 +88,9 @@ class RetrievalSettings(StageSettings):
     late_interaction_weight: float = Field(
         0.4, ge=0, le=1, description="Weight of late interaction in the order of what it read; the search has the rest."
     )
+    late_interaction_cache_mb: int = Field(
+        256, ge=0, description="Memory for token vectors of passages that late interaction has read, in MiB."
+    )
     cross_encoder_weight: float = Field(
         1.0,
         ge=0,

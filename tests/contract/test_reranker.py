@@ -33,7 +33,7 @@ async def start(reranker: Reranker) -> Reranker:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def late_interaction() -> AsyncIterator[Reranker]:
-    reranker = await start(LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu")))
+    reranker = await start(LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1))
     yield reranker
     await reranker.close()
 
