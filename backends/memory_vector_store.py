@@ -8,7 +8,7 @@ import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.filters import COLUMNS, Filter, matches
-from backends.stemming import stems
+from backends.stemming import query_stems, stems
 from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
 
@@ -124,7 +124,7 @@ def bm25_scores(query: str, texts: Mapping[str, str]) -> dict[str, float]:
     bags = {key: Counter(stems(text, _LANGUAGE)) for key, text in texts.items()}
     mean_length = sum(bag.total() for bag in bags.values()) / max(1, len(bags)) or 1
     scores: dict[str, float] = defaultdict(float)
-    for stem in stems(query, _LANGUAGE):
+    for stem in query_stems(query, _LANGUAGE):
         holding = [key for key, bag in bags.items() if stem in bag]
         idf = math.log((len(bags) - len(holding) + 0.5) / (len(holding) + 0.5) + 1)
         for key in holding:

@@ -15,10 +15,10 @@ from backends import milvus_schema
 from backends.errors import BackendRejectedError
 from backends.filters import Filter, Scalar
 from backends.milvus_client import connect
-from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_details import DYNAMIC, decoded, encoded
+from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_documents, within
-from backends.stemming import stems
+from backends.stemming import query_stems
 from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
@@ -226,7 +226,7 @@ class MilvusVectorStore:
         return [milvus_schema.similar(hits, self._settings.metric) for hits in results]
 
     def _search_words(self, client: MilvusClient, first: Search, texts: Sequence[str]) -> list[list[Hit]]:
-        queries = [" ".join(stems(text, self._settings.language)) for text in texts]
+        queries = [" ".join(query_stems(text, self._settings.language)) for text in texts]
         asked = [query for query in queries if query]
         results = iter(self._ask(client, first, milvus_schema.BM25, asked, {"metric_type": "BM25"}) if asked else [])
         return [milvus_schema.worded(next(results)) if query else [] for query in queries]

@@ -125,7 +125,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.retrieval", description="Quality and speed of retrieval.")
     parser.add_argument("--data", type=Path, required=True, help="folder of a data set in BEIR's form")
     parser.add_argument("--split", default="test", help="qrels/SPLIT.tsv; what is chosen is chosen on train")
-    parser.add_argument("--choose", action="store_true", help="find the best weights on the split, measure nothing else")
+    parser.add_argument(
+        "--choose", action="store_true", help="find the best weights on the split, measure nothing else"
+    )
     parser.add_argument("--vectors", type=Path, help="file (.npz) that keeps embeddings for the next run")
     parser.add_argument("--threads", type=int, default=0, help="of the embedder; 0 leaves the number to torch")
     parser.add_argument("--short", action="store_true", help="a few documents and queries, to see that everything runs")

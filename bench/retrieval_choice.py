@@ -31,7 +31,12 @@ Runs: TypeAlias = dict[tuple[Any, ...], dict[str, dict[str, float]]]
 
 
 async def choose(
-    system: System, questions: Mapping[str, str], qrels: Qrels, options: QueryOptions, settings: RetrievalSettings, report: Report
+    system: System,
+    questions: Mapping[str, str],
+    qrels: Qrels,
+    options: QueryOptions,
+    settings: RetrievalSettings,
+    report: Report,
 ) -> dict[str, object]:
     """The settings with the greatest mean nDCG@10; of equal ones those tried first, which cost less."""
     runs: Runs = defaultdict(dict)

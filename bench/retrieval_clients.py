@@ -75,9 +75,7 @@ class Clients:
         self._waiting[key] = arrived
         event = QueryAsked(question=question, top_k=top_k, min_score=-1)
         headers = Headers(id=key.decode(), type=event.TYPE, source="ragline/bench")
-        await self._producer.send(
-            self._names.topic(QUERIES), codec.encode(event), key=key, headers=headers.encode()
-        )
+        await self._producer.send(self._names.topic(QUERIES), codec.encode(event), key=key, headers=headers.encode())
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
             return await arrived
 

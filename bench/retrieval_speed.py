@@ -6,11 +6,11 @@ from itertools import cycle, islice
 from statistics import median
 
 from backends.kafka import KafkaSettings
+from bench.broker import running_broker
 from bench.figures import percentile, rounded
 from bench.hops_process import ROOT
 from bench.retrieval_clients import Measured, running_clients
 from bench.stages_process import StageOptions, Usage, stages_process, usage_of
-from bench.broker import running_broker
 from infra.local.report import Report
 from ragline.settings import Settings
 from topics.admin import apply_topics

@@ -38,9 +38,7 @@ class System:
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
         self.embedder = embedder
         self.store = MilvusVectorStore(settings.milvus)
-        self.late_interaction = LateInteractionReranker(
-            settings.embedder, settings.retrieval.late_interaction_cache_mb
-        )
+        self.late_interaction = LateInteractionReranker(settings.embedder, settings.retrieval.late_interaction_cache_mb)
         self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self.store)
         self._indexing = IndexingStage(settings.indexing, self.store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
