@@ -9,7 +9,7 @@ import numpy as np
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.filters import COLUMNS, Filter, matches
 from backends.stemming import query_stems, stems
-from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
+from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
 
 _LANGUAGE = "english"
@@ -20,7 +20,8 @@ _B = 0.75
 class MemoryVectorStore:
     """Holds chunks in this process. ``away`` plays an outage: every call then raises ``BackendUnavailableError``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keyword_search: bool = True) -> None:
+        self.keyword_search = keyword_search
         self._dimensions: int | None = None
         self._chunks: dict[str, StoredChunk] = {}
         self.away = False
@@ -42,6 +43,8 @@ class MemoryVectorStore:
     async def search(self, searches: Sequence[Search]) -> list[list[Hit]]:
         self._answer()
         for search in searches:
+            if isinstance(search.query, str) and not self.keyword_search:
+                raise BackendRejectedError(NO_KEYWORD_SEARCH)
             if self._dimensions is None or isinstance(search.query, str):
                 continue
             if search.query.shape != (self._dimensions,):

@@ -19,7 +19,7 @@ from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_documents, within
 from backends.stemming import query_stems
-from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
+from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Replacement, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
@@ -41,6 +41,7 @@ class MilvusVectorStore:
 
     def __init__(self, settings: VectorStoreSettings) -> None:
         self._settings = settings
+        self.keyword_search = settings.keyword_search
         self._collection = settings.collection
         self._timeout_s = settings.timeout_ms / 1000
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="milvus")
@@ -125,7 +126,7 @@ class MilvusVectorStore:
             self._unless_there(
                 lambda: client.create_collection(
                     self._collection,
-                    schema=milvus_schema.schema(dimensions, settings.language),
+                    schema=milvus_schema.schema(dimensions, settings.stems_in),
                     num_partitions=settings.tenant_partitions,
                     num_shards=settings.shards,
                     consistency_level=settings.consistency_level,
@@ -134,7 +135,10 @@ class MilvusVectorStore:
                 lambda: self._describe(client) is not None,
             )
         self._verify(client, dimensions)
-        for field, add in ((milvus_schema.VECTOR, self._index_vectors), (milvus_schema.BM25, self._index_words)):
+        indexes = {milvus_schema.VECTOR: self._index_vectors}
+        if settings.keyword_search:
+            indexes[milvus_schema.BM25] = self._index_words
+        for field, add in indexes.items():
             if not self._indexed(client, field):
                 self._unless_there(lambda: add(client), lambda: self._indexed(client, field))  # noqa: B023 - called here
         client.load_collection(self._collection, replica_number=settings.replicas, timeout=self._timeout_s)
@@ -156,11 +160,13 @@ class MilvusVectorStore:
                 "use another collection (milvus.collection) and ingest again"
             )
             raise BackendRejectedError(msg)
-        if language != self._settings.language:
+        wanted = self._settings.stems_in
+        if language != wanted:
             kept = f"is stemmed as {language}" if language else "has no words for keyword search"
+            asked = f"milvus.language is {wanted}" if wanted else "milvus.keyword_search is off"
             msg = (
-                f"collection {self._collection!r} {kept}, but milvus.language is {self._settings.language}; "
-                "use another collection (milvus.collection) for this language"
+                f"collection {self._collection!r} {kept}, but {asked}; "
+                "use another collection (milvus.collection), or change the setting"
             )
             raise BackendRejectedError(msg)
 
@@ -226,6 +232,8 @@ class MilvusVectorStore:
         return [milvus_schema.similar(hits, self._settings.metric) for hits in results]
 
     def _search_words(self, client: MilvusClient, first: Search, texts: Sequence[str]) -> list[list[Hit]]:
+        if not self.keyword_search:
+            raise BackendRejectedError(NO_KEYWORD_SEARCH)
         queries = [" ".join(query_stems(text, self._settings.language)) for text in texts]
         asked = [query for query in queries if query]
         results = iter(self._ask(client, first, milvus_schema.BM25, asked, {"metric_type": "BM25"}) if asked else [])
@@ -290,7 +298,7 @@ class MilvusVectorStore:
             replaced.append(Replaced(added=len(added), removed=len(unwanted), updated=len(updated)))
         # New chunks come before old ones go: no search finds a document without any.
         for batch in milvus_schema.batches(changed):
-            rows = [milvus_schema.row(chunk, self._settings.language) for chunk in batch]
+            rows = [milvus_schema.row(chunk, self._settings.stems_in) for chunk in batch]
             client.upsert(self._collection, rows, timeout=self._timeout_s)
         for tenant, chunk_ids in surplus.items():
             for ids in _slices(chunk_ids, milvus_schema.MAX_BATCH_ROWS):

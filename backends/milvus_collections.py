@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
 from pymilvus import MilvusClient, MilvusException
 
 from backends import milvus_schema
+from backends.collection_reports import Collection, Description, Index, Stats
 from backends.errors import BackendRejectedError
 from backends.milvus_client import connect
 from backends.milvus_errors import COLLECTION_NOT_FOUND, translated
@@ -14,56 +14,6 @@ from backends.milvus_filters import within
 from backends.vector_store_settings import VectorStoreSettings
 
 T = TypeVar("T")
-
-
-class Collection(BaseModel):
-    """One collection. ``is_live`` says whether it is the one that the settings name, by its name or an alias."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    aliases: tuple[str, ...]
-    chunks: int
-    is_live: bool
-
-
-class Index(BaseModel):
-    """The index of one field."""
-
-    model_config = ConfigDict(frozen=True)
-
-    field: str
-    index_type: str
-    metric: str
-    params: dict[str, str]
-    rows: int
-    indexed_rows: int
-
-
-class Description(BaseModel):
-    """How a collection is kept. ``dimensions`` 0 or ``language`` None: it was not made by ragline."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    aliases: tuple[str, ...]
-    dimensions: int
-    language: str | None
-    consistency_level: str
-    shards: int
-    partitions: int
-    indexes: tuple[Index, ...]
-
-
-class Stats(BaseModel):
-    """What is in a collection; ``tenants`` counts the chunks of those that were asked for."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    chunks: int
-    load_state: str
-    tenants: dict[str, int]
 
 
 def list_collections(settings: VectorStoreSettings) -> list[Collection]:

@@ -10,6 +10,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from backends import metadata, vector_store
+from backends.batching import batched
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.stemming import stemmed
 from backends.vector_store import Hit, StoredChunk, fields_of
@@ -33,9 +34,9 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_DETAILS_BYTES = 2 * (vector_store.MAX_HEADING_BYTES + metadata.MAX_BYTES)
 
 
-def schema(dimensions: int, language: str) -> CollectionSchema:
-    """The collection's fields, for vectors of this length and words of this language."""
-    return CollectionSchema(
+def schema(dimensions: int, language: str | None) -> CollectionSchema:
+    """The collection's fields, for vectors of this length and words of this language; None keeps no words."""
+    made = CollectionSchema(
         [
             _text("chunk_id", vector_store.MAX_CHUNK_ID_BYTES, is_primary=True),
             _text("document_id", vector_store.MAX_DOCUMENT_ID_BYTES),
@@ -45,20 +46,17 @@ def schema(dimensions: int, language: str) -> CollectionSchema:
             FieldSchema("ordinal", DataType.INT64),
             _text("text", vector_store.MAX_TEXT_BYTES),
             FieldSchema(VECTOR, DataType.FLOAT_VECTOR, dim=dimensions),
-            _text(_STEMS + language, _MAX_STEMS_BYTES, enable_analyzer=True, analyzer_params=_ANALYZER),
-            FieldSchema(BM25, DataType.SPARSE_FLOAT_VECTOR),
-        ],
-        functions=[
-            Function(
-                name=BM25,
-                function_type=FunctionType.BM25,
-                input_field_names=[_STEMS + language],
-                output_field_names=[BM25],
-            )
         ],
         auto_id=False,
         enable_dynamic_field=True,
     )
+    if language is not None:
+        stems = _STEMS + language
+        options = {"enable_analyzer": True, "analyzer_params": _ANALYZER}
+        made.add_field(stems, DataType.VARCHAR, max_length=_MAX_STEMS_BYTES, **options)
+        made.add_field(BM25, DataType.SPARSE_FLOAT_VECTOR)
+        made.add_function(Function(BM25, FunctionType.BM25, [stems], [BM25]))
+    return made
 
 
 def dimensions_of(description: dict[str, Any]) -> int:
@@ -83,14 +81,12 @@ def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
     return {"metric_type": settings.metric, "params": settings.searched_with(limit)}
 
 
-def row(chunk: StoredChunk, language: str) -> dict[str, Any]:
-    """A chunk as Milvus takes it."""
-    fields = {field: getattr(chunk, field) for field in _COLUMNS}
-    return (
-        encoded(chunk.details)
-        | fields
-        | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
-    )
+def row(chunk: StoredChunk, language: str | None) -> dict[str, Any]:
+    """A chunk as Milvus takes it, with the stems of its words in this language."""
+    fields = encoded(chunk.details) | {field: getattr(chunk, field) for field in _COLUMNS}
+    if language is None:
+        return fields
+    return fields | {_STEMS + language: stemmed(f"{chunk.title} {chunk.text}", language, _MAX_STEMS_BYTES)}
 
 
 def chunk_of(entity: dict[str, Any]) -> StoredChunk:
@@ -115,19 +111,13 @@ def worded(hits: Iterable[dict[str, Any]]) -> list[Hit]:
 
 def batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
     """Cut chunks into batches that fit one call."""
-    batch: list[StoredChunk] = []
-    size = 0
-    for chunk in chunks:
-        # The text twice, for its stems.
-        texts = (chunk.title, chunk.source, chunk.text, chunk.text)
-        bytes_ = chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + _MAX_DETAILS_BYTES
-        if batch and (len(batch) == MAX_BATCH_ROWS or size + bytes_ > MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(chunk)
-        size += bytes_
-    if batch:
-        yield batch
+    return batched(chunks, _size_of, MAX_BATCH_ROWS, MAX_BATCH_BYTES)
+
+
+def _size_of(chunk: StoredChunk) -> int:
+    # The text twice, for its stems.
+    texts = (chunk.title, chunk.source, chunk.text, chunk.text)
+    return chunk.vector.nbytes + sum(len(text.encode()) for text in texts) + _MAX_DETAILS_BYTES
 
 
 def _cosine(distance: float, metric: Metric) -> float:

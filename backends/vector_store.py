@@ -18,6 +18,8 @@ MAX_SOURCE_BYTES = 4_096
 MAX_TEXT_BYTES = 65_535
 MAX_HEADING_BYTES = 1_024
 
+NO_KEYWORD_SEARCH = "the collection is not searched by words"
+
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
@@ -103,6 +105,11 @@ class VectorStore(Protocol):
     All methods raise ``BackendUnavailableError`` while the store does not answer and
     ``BackendRejectedError`` when it refuses the request (a vector of another length, say).
     """
+
+    @property
+    def keyword_search(self) -> bool:
+        """Whether it searches by words; if not, such a search is refused."""
+        ...
 
     async def prepare(self, dimensions: int) -> None:
         """Create the collection if it is missing; several callers may do so at once.

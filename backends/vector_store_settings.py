@@ -44,6 +44,10 @@ class VectorStoreSettings(BaseModel):
     metric: Metric = Field(
         "COSINE", description="Distance the index compares by; of unit vectors all give the same order and scores."
     )
+    keyword_search: bool = Field(
+        True,  # noqa: FBT003 - pydantic takes the default so
+        description="Whether chunks are searched by words too; off for a Milvus before 2.5, which knows no BM25.",
+    )
     language: str = Field(
         "english", description="Language whose word endings keyword search ignores (Snowball's name of it)."
     )
@@ -76,6 +80,11 @@ class VectorStoreSettings(BaseModel):
                     msg = f"{name}.{param} must be greater than 0"
                     raise ValueError(msg)
         return self
+
+    @property
+    def stems_in(self) -> str | None:
+        """Language of the words that the collection keeps; None without keyword search."""
+        return self.language if self.keyword_search else None
 
     @property
     def built_with(self) -> dict[str, int]:

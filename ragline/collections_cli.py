@@ -1,31 +1,38 @@
 """The commands ``ragline collections …``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
 import typer
 
+from backends.collection_reports import Collection, Description, Stats
 from backends.errors import BackendError
 from ragline.settings import Settings
 from ragline.terminal import OUT, fail
 
-app = typer.Typer(help="The collections of chunks in Milvus.", no_args_is_help=True)
+app = typer.Typer(help="The collections of chunks in the vector store.", no_args_is_help=True)
 
 T = TypeVar("T")
 
 Name = Annotated[str | None, typer.Argument(help="Collection or alias; the one of the settings if not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON.")]
 
-# Commands import Milvus' client when they run: no other command should wait for it.
-# ruff: noqa: PLC0415
+
+@dataclass(frozen=True, slots=True)
+class _Reports:
+    """What the store tells of its collections."""
+
+    collections: Callable[[], list[Collection]]
+    description: Callable[[str], Description]
+    stats: Callable[[str, Iterable[str]], Stats]
 
 
 @app.command("list")
 def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
     """Show all collections; * marks the one that questions are answered from."""
-    from backends import milvus_collections
-
-    found = _one_sentence(lambda: milvus_collections.list_collections(_settings(context).milvus))
+    found = _one_sentence(_reports(_settings(context)).collections)
     for collection in found:
         if as_json:
             OUT.print(collection.model_dump_json(), markup=False)
@@ -40,18 +47,20 @@ def list_collections(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def describe(context: typer.Context, name: Name = None, as_json: AsJson = False) -> None:
     """Show how a collection is kept: vectors, words, indexes, partitions."""
-    from backends import milvus_collections
-
-    milvus = _settings(context).milvus
-    found = _one_sentence(lambda: milvus_collections.describe(milvus, name or milvus.collection))
+    settings = _settings(context)
+    found = _one_sentence(lambda: _reports(settings).description(name or settings.collection))
     if as_json:
         OUT.print(found.model_dump_json(), markup=False)
         return
     aliases = f" ({', '.join(found.aliases)})" if found.aliases else ""
     OUT.print(f"{found.name}{aliases}", markup=False)
     OUT.print(f"  vectors of length {found.dimensions}, words: {found.language or 'none'}", markup=False)
-    kept = f"{found.shards} shards, {found.partitions} partitions, consistency {found.consistency_level}"
-    OUT.print(f"  {kept}", markup=False)
+    kept = [f"{found.shards} shards"]
+    if found.partitions is not None:
+        kept.append(f"{found.partitions} partitions")
+    if found.consistency_level is not None:
+        kept.append(f"consistency {found.consistency_level}")
+    OUT.print(f"  {', '.join(kept)}", markup=False)
     for index in found.indexes:
         params = "".join(f", {key} {value}" for key, value in index.params.items())
         rows = f"{index.indexed_rows} of {index.rows} rows"
@@ -61,17 +70,34 @@ def describe(context: typer.Context, name: Name = None, as_json: AsJson = False)
 @app.command()
 def stats(context: typer.Context, name: Name = None, as_json: AsJson = False) -> None:
     """Show what is in a collection: chunks, also by tenant of the settings."""
-    from backends import milvus_collections
-
     settings = _settings(context)
-    milvus, tenants = settings.milvus, sorted(settings.query.tenants)
-    found = _one_sentence(lambda: milvus_collections.stats(milvus, name or milvus.collection, tenants))
+    tenants = sorted(settings.query.tenants)
+    found = _one_sentence(lambda: _reports(settings).stats(name or settings.collection, tenants))
     if as_json:
         OUT.print(found.model_dump_json(), markup=False)
         return
     OUT.print(f"{found.name}: {found.chunks} chunks, {found.load_state}", markup=False)
     for tenant, chunks in found.tenants.items():
         OUT.print(f"  {tenant}: {chunks}", markup=False)
+
+
+def _reports(settings: Settings) -> _Reports:
+    # A store's client takes a second to import: no other command should wait for it.
+    if settings.vector_store == "qdrant":
+        from backends import qdrant_collections as qdrant  # noqa: PLC0415
+
+        return _Reports(
+            partial(qdrant.list_collections, settings.qdrant),
+            partial(qdrant.describe, settings.qdrant),
+            partial(qdrant.stats, settings.qdrant),
+        )
+    from backends import milvus_collections as milvus  # noqa: PLC0415
+
+    return _Reports(
+        partial(milvus.list_collections, settings.milvus),
+        partial(milvus.describe, settings.milvus),
+        partial(milvus.stats, settings.milvus),
+    )
 
 
 def _settings(context: typer.Context) -> Settings:

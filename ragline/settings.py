@@ -5,7 +5,7 @@ Sources, the later wins: defaults, ``ragline.toml`` (or ``--config``), environme
 """
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -15,6 +15,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
+from backends.qdrant_settings import QdrantSettings
 from backends.references import ReferenceSettings
 from backends.reranker import CrossEncoderSettings
 from backends.vector_store_settings import VectorStoreSettings
@@ -61,7 +62,9 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
+    vector_store: Literal["milvus", "qdrant"] = Field("milvus", description="What keeps the chunks.")
     milvus: VectorStoreSettings = VectorStoreSettings()
+    qdrant: QdrantSettings = QdrantSettings()
     redis: LiveViewSettings = LiveViewSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
@@ -87,6 +90,8 @@ class Settings(BaseSettings):
     def local_servers(self) -> tuple[str, ...]:
         """Servers without a configured address, which ``ragline up`` therefore starts itself."""
         addresses = {"kafka": self.kafka.bootstrap_servers, "milvus": self.milvus.uri, "redis": self.redis.url}
+        if self.vector_store != "milvus":
+            del addresses["milvus"]
         return tuple(name for name, address in addresses.items() if not address)
 
     def with_local_addresses(self) -> Self:
@@ -105,6 +110,11 @@ class Settings(BaseSettings):
                 ),
             }
         )
+
+    @property
+    def collection(self) -> str:
+        """The collection that holds the chunks."""
+        return self.qdrant.collection if self.vector_store == "qdrant" else self.milvus.collection
 
     @property
     def names(self) -> Namespace:
@@ -136,6 +146,17 @@ class Settings(BaseSettings):
         if "cross_encoder" in self.retrieval.rerankers and not self.cross_encoder.path:
             msg = "retrieval.rerankers names cross_encoder, but cross_encoder.path is not set"
             raise ValueError(msg)
+        if self.vector_store == "qdrant" and not self.qdrant.place:
+            msg = "vector_store is qdrant, but neither qdrant.url nor qdrant.path is set"
+            raise ValueError(msg)
+        if self.vector_store == "milvus" and not self.milvus.keyword_search:
+            modes = {"query": self.query.mode} | {
+                f"query.tenants.{name}": tenant.mode for name, tenant in self.query.tenants.items()
+            }
+            for name, mode in modes.items():
+                if mode not in {None, "dense"}:
+                    msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
+                    raise ValueError(msg)
         if self.chunking.overlap_tokens >= self.chunking.max_tokens:
             msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
             raise ValueError(msg)

@@ -9,7 +9,6 @@ from backends.embedder import Embedder
 from backends.engine import create_engine
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
-from backends.milvus import MilvusVectorStore
 from backends.redis_live_view import RedisLiveView
 from backends.references import References
 from backends.reranker import Reranker
@@ -71,7 +70,7 @@ def _embedding(settings: Settings) -> AnyStage:
 def _retrieval(settings: Settings) -> AnyStage:
     rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
     return RetrievalStage(
-        settings.retrieval, create_store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
+        settings.retrieval, create_store(settings), settings.collection, settings.embedder.dimensions, rerankers
     )
 
 
@@ -133,7 +132,14 @@ _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
 
 
 def create_store(settings: Settings) -> VectorStore:
-    """The collection of chunks."""
+    """The collection of chunks, in the store that the settings name."""
+    # Each client takes a second to import.
+    if settings.vector_store == "qdrant":
+        from backends.qdrant import QdrantVectorStore  # noqa: PLC0415
+
+        return QdrantVectorStore(settings.qdrant)
+    from backends.milvus import MilvusVectorStore  # noqa: PLC0415
+
     return MilvusVectorStore(settings.milvus)
 
 

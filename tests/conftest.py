@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.servers",
+    "tests.fixtures.vector_stores",
     "tests.fixtures.pipeline",
     "tests.fixtures.engines",
     "tests.fixtures.stack",

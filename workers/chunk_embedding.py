@@ -46,7 +46,16 @@ class ChunkEmbeddingStage:
         return self._settings.linger_ms
 
     async def start(self) -> None:
+        """Load the embedder. A store that is away is asked again with the first documents.
+
+        Raises:
+            BackendRejectedError: the collection is of another embedding model or language.
+        """
         await self._embedder.start()
+        try:
+            await self._store.verify(self._embedder.dimensions)
+        except BackendUnavailableError as error:
+            log.warning("the vector store does not answer yet", error=str(error))
 
     async def stop(self) -> None:
         await self._embedder.close()

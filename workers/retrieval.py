@@ -85,6 +85,10 @@ class RetrievalStage:
 
     def _question(self, event: QueryEmbedded) -> Question | StageError:
         options = event.query.options
+        mode = options.retrieval.mode
+        if mode != "dense" and not self._store.keyword_search:
+            message = f"mode must be dense, not {mode}: the collection is not searched by words."
+            return RejectedError("invalid_option", message)
         if options.retrieval.rerank not in {"none", *self._rerankers}:
             known = ", ".join(["none", *self._rerankers])
             return RejectedError("invalid_option", f"rerank must be of {known}, not {options.retrieval.rerank!r}.")
