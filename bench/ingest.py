@@ -49,7 +49,7 @@ class Plan:
     queries: int
 
 
-FULL = Plan(sizes=(10_000, 50_000, 200_000), queries=100)
+FULL = Plan(sizes=(10_000, 50_000, 200_000), queries=50)
 SHORT = Plan(sizes=(1_000, 2_000), queries=5)
 
 

@@ -26,6 +26,7 @@ from bench.retrieval_system import System
 from ragline.settings import Settings
 from ragline.stages import with_local_models
 
+_BEST = 10
 _DEPTH = 100
 WAYS = {
     "dense": {"mode": "dense"},
@@ -58,7 +59,7 @@ def settings_for(milvus_uri: str, threads: int) -> Settings:
             {
                 "milvus": {"uri": milvus_uri, "timeout_ms": 60_000},
                 "embedder": {"threads": threads},
-                "query": {"top_k": _DEPTH, "min_score": -1},
+                "query": {"min_score": -1},
                 "retrieval": {"rerankers": ["late_interaction"], "late_interaction_cache_mb": _CACHE_MB},
             }
         )
@@ -100,12 +101,13 @@ async def quality(system: System, questions: Mapping[str, str], qrels: Qrels) ->
     figures: dict[str, object] = {}
     means: dict[str, float] = {}
     for name, options in WAYS.items():
-        run = await system.rankings(questions, **options)
+        run = await system.rankings(questions, top_k=_BEST, **options)
         values = measures.per_query(measures.NDCG_AT_10, qrels, run)
         figures |= measures.figures(f"ndcg10_{name}", values)
         means[name] = mean(values)
         say(f"nDCG@10 {name}: {means[name]:.4f}")
         if name == "hybrid":
+            run = await system.rankings(questions, top_k=_DEPTH, **options)
             figures |= measures.figures("recall100_hybrid", measures.per_query(measures.RECALL_AT_100, qrels, run))
     best = max(means, key=means.__getitem__)
     return figures | {
