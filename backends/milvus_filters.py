@@ -79,7 +79,8 @@ def _place(field: str, value: Scalar) -> str:
 
 def _there(field: str, value: Scalar, condition: str) -> str:
     """The condition, false where there is no such value: of those Milvus and Milvus Lite think differently."""
-    return condition if _is_column(field) else f"exists {_place(field, value)} and {condition}"
+    # In parentheses, for Milvus 2.3 takes all that follows for what is to exist.
+    return condition if _is_column(field) else f"(exists {_place(field, value)}) and {condition}"
 
 
 def _starting_with(field: str, prefix: str) -> str:

@@ -71,8 +71,8 @@ class QdrantVectorStore:
         # Qdrant brings what was written into its index by itself; what is left is to see that it answers.
         await self._run(self._describe)
 
-    async def count(self) -> int:
-        return await self._run(self._count)
+    async def count(self, tenant: str | None = None) -> int:
+        return await self._run(lambda client: self._count(client, tenant))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
@@ -242,5 +242,8 @@ class QdrantVectorStore:
             }
         return found
 
-    def _count(self, client: QdrantClient) -> int:
-        return self._unless_missing(client, lambda: client.count(self._collection, exact=True).count, 0)
+    def _count(self, client: QdrantClient, tenant: str | None) -> int:
+        wanted = None if tenant is None else within(tenant)
+        return self._unless_missing(
+            client, lambda: client.count(self._collection, count_filter=wanted, exact=True).count, 0
+        )

@@ -68,6 +68,10 @@ class VectorStoreSettings(BaseModel):
         if self.language not in LANGUAGES:
             msg = f"language is {self.language!r}, but known are {', '.join(LANGUAGES)}"
             raise ValueError(msg)
+        # In 2.3.5 what is updated goes to a partition that searches of its tenant do not look at.
+        if not self.keyword_search and self.tenant_partitions > 1:
+            msg = "tenant_partitions must be 1 without keyword_search: Milvus 2.3 loses updates among several"
+            raise ValueError(msg)
         for name, given, known in (
             ("index_params", self.index_params, BUILD_PARAMS[self.index_type]),
             ("search_params", self.search_params, SEARCH_PARAMS[self.index_type]),

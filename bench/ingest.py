@@ -18,13 +18,14 @@ from aiokafka import AIOKafkaProducer
 from backends.kafka import KafkaSettings
 from backends.milvus import MilvusVectorStore
 from backends.vector_store_settings import IndexType, VectorStoreSettings
-from bench.broker import running_broker, running_milvus
+from bench.broker import running_broker, running_milvus, running_milvus_server
 from bench.figures import rounded
 from bench.hops_process import ROOT
 from bench.hops_records import Sink, reading
 from bench.ingest_corpus import CHUNKS_PER_DOCUMENT, Corpus
 from bench.ingest_indexes import Searched, search_each, table
 from bench.stages_process import StageOptions, Usage, stages_process, usage_of
+from infra.setup.milvus import MILVUS_SERVER
 from schemas import codec
 from schemas.events import ChunksEmbedded
 from schemas.headers import Headers
@@ -91,18 +92,19 @@ class Ingest:
         return Written(chunks, (self._sink.last_ms - began_ms) / 1000, *(1000 * cpu_s / chunks for cpu_s in used))
 
 
-async def measure(plan: Plan) -> dict[str, float]:
-    """All figures."""
+async def measure(plan: Plan, *, on_server: bool) -> dict[str, float]:
+    """All figures, on Milvus Lite as the local stack runs it or on a standalone server, which knows no words."""
     corpus = Corpus()
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(running_broker(ROOT / ".ragline", say))
-        uri = await stack.enter_async_context(running_milvus())
-        milvus = usage_of("milvus_lite")
+        uri = await stack.enter_async_context(running_milvus_server(MILVUS_SERVER) if on_server else running_milvus())
+        milvus = usage_of("standalone" if on_server else "milvus_lite")
         await apply_topics(kafka, TopicSettings(partitions=_PARTITIONS), _NAMES)
-        settings = VectorStoreSettings(uri=uri, timeout_ms=_MILVUS_TIMEOUT_MS)
+        own = {"uri": uri, "keyword_search": not on_server}
+        settings = VectorStoreSettings.model_validate(own | {"timeout_ms": _MILVUS_TIMEOUT_MS})
         store = MilvusVectorStore(settings)
         stack.push_async_callback(store.close)
-        worker = await stack.enter_async_context(stages_process(_indexing(kafka, uri)))
+        worker = await stack.enter_async_context(stages_process(_indexing(kafka, own)))
         ingest = await stack.enter_async_context(_ingest(kafka, worker, milvus))
         written: list[Written] = []
         rss_mb: list[float] = []
@@ -148,13 +150,14 @@ async def _ingest(kafka: KafkaSettings, worker: Usage, milvus: Usage) -> AsyncIt
         await producer.stop()
 
 
-def _indexing(kafka: KafkaSettings, milvus_uri: str) -> StageOptions:
+def _indexing(kafka: KafkaSettings, milvus: dict[str, object]) -> StageOptions:
     return StageOptions(
         stages=("indexing",),
         settings={
             "namespace": _NAMES.prefix,
             "kafka": {"bootstrap_servers": kafka.bootstrap_servers},
-            "milvus": {"uri": milvus_uri},
+            "milvus": milvus,
+            "query": {"mode": "dense"},
         },
     )
 
@@ -168,8 +171,11 @@ async def main() -> None:
     """Parse the command line, run, print."""
     parser = argparse.ArgumentParser(prog="bench.ingest", description="How fast chunks become searchable.")
     parser.add_argument("--short", action="store_true", help="a few chunks, to see that everything runs")
+    parser.add_argument("--server", action="store_true", help="a standalone Milvus in place of Milvus Lite")
     options = parser.parse_args()
-    figures = await measure(SHORT if options.short else FULL)
+    if options.server and not MILVUS_SERVER.exists():
+        parser.error("the standalone Milvus is not installed; make test-milvus does that")
+    figures = await measure(SHORT if options.short else FULL, on_server=options.server)
     print(orjson.dumps(rounded(figures)).decode())
 
 

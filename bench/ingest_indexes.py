@@ -85,15 +85,15 @@ def _rebuild(settings: VectorStoreSettings) -> float:
             params=settings.built_with,
         )
         client.create_index(settings.collection, params, timeout=settings.timeout_ms / 1000)
-        client.load_collection(settings.collection, timeout=settings.timeout_ms / 1000)
         _wait_until_built(client, settings)
+        client.load_collection(settings.collection, timeout=settings.timeout_ms / 1000)
         return time.perf_counter() - began_s
     finally:
         client.close()
 
 
 def _wait_until_built(client: MilvusClient, settings: VectorStoreSettings) -> None:
-    """Milvus Lite builds while it loads, a server in the background."""
+    """A server builds in the background, Milvus Lite while it loads."""
     deadline_s = time.perf_counter() + settings.timeout_ms / 1000
     while True:
         described = client.describe_index(settings.collection, milvus_schema.VECTOR)

@@ -70,6 +70,7 @@ def _run(
     only_infra: bool,
     quiet: bool,
 ) -> T | None:
+    _check_store(settings, only_infra=only_infra)
     command = (sys.executable, "-m", "ragline", *(("--config", str(config_file)) if config_file else ()))
     config = stack_config(
         settings,
@@ -81,6 +82,14 @@ def _run(
     )
     prepare(config, _say)
     return asyncio.run(run_stack(config, report=_say, after_servers=lambda: _make_topics(settings), body=body))
+
+
+def _check_store(settings: Settings, *, only_infra: bool) -> None:
+    if settings.vector_store == "qdrant" and settings.qdrant.path and not only_infra:
+        raise SettingsError(
+            "qdrant.path is for one process, and here are three that need it, indexing, retrieval and chunk-embedding: "
+            "run a Qdrant server and set qdrant.url"
+        )
 
 
 async def _make_topics(settings: Settings) -> None:
@@ -97,8 +106,10 @@ async def _make_topics(settings: Settings) -> None:
 def _ready_line(settings: Settings, *, only_infra: bool) -> str:
     if only_infra:
         addressed = settings.with_local_addresses()
-        kafka, milvus, redis = addressed.kafka.bootstrap_servers, addressed.milvus.uri, addressed.redis.url
-        return f"servers are ready: Kafka {kafka}, Milvus {milvus}, Redis {redis}. Ctrl-C stops them."
+        kafka, redis = addressed.kafka.bootstrap_servers, addressed.redis.url
+        uses_qdrant = addressed.vector_store == "qdrant"
+        store = f"Qdrant {addressed.qdrant.place}" if uses_qdrant else f"Milvus {addressed.milvus.uri}"
+        return f"servers are ready: Kafka {kafka}, {store}, Redis {redis}. Ctrl-C stops them."
     bridge, monitor = settings.bridge, settings.monitor
     return (
         f"ready: page http://{bridge.host}:{bridge.port}, monitor http://{monitor.http_host}:{monitor.http_port}. "

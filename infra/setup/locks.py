@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from infra.setup.install import ACCELS, ROOT, prepare_uv, uv_environment
+from infra.setup.milvus import MILVUS_LOCK, MILVUS_SOURCE
 from infra.setup.peers import PEERS_LOCK, PEERS_SOURCE
 from infra.setup.processes import Command, run
 
@@ -25,6 +26,7 @@ def lock(environ: Mapping[str, str], report: Callable[[str], None]) -> None:
     }
     sources[folder / "bootstrap.lock"] = [str(folder.relative_to(ROOT) / "bootstrap.in")]
     sources[PEERS_LOCK] = [str(PEERS_SOURCE.relative_to(ROOT))]
+    sources[MILVUS_LOCK] = [str(MILVUS_SOURCE.relative_to(ROOT))]
     for file, source in sources.items():
         report(f"locking {file.relative_to(ROOT)}")
         compile_one: Command = [uv, "pip", "compile", "--quiet", *flags, *_OPTIONS, *source, "--output-file", file]

@@ -12,6 +12,7 @@ from infra.setup.clean import clean
 from infra.setup.errors import SetupError
 from infra.setup.install import ACCELS, choose_accel, install
 from infra.setup.locks import lock
+from infra.setup.milvus import install_milvus
 from infra.setup.peers import install_peers
 
 _INTERRUPTED = 130
@@ -47,6 +48,8 @@ def _act(options: argparse.Namespace) -> None:
         clean(say)
     elif options.action == "peers":
         install_peers(os.environ, say)
+    elif options.action == "milvus":
+        install_milvus(os.environ, say)
     elif options.action == "browser":
         install_browser(os.environ, say)
     else:
@@ -63,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     installing.add_argument("--ports", action="store_true", help="refuse taken ports before a long set-up")
     actions.add_parser("lock", help="make requirements/*.lock anew")
     actions.add_parser("peers", help="make .venv-bench hold the frameworks that benchmarks compare with")
+    actions.add_parser("milvus", help="see to a Milvus server, for the tests that want one")
     actions.add_parser("browser", help="see to a Chromium, for the page's tests")
     actions.add_parser("clean", help="remove what set-up and runs have made")
     return parser

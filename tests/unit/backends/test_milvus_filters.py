@@ -46,16 +46,16 @@ def test_what_is_no_column_is_asked_for_only_where_it_is() -> None:
     def rendered(text: str) -> str:
         return milvus_filters.rendered(parse_filter(text))
 
-    assert rendered("page >= 3") == 'exists $meta["number:page"] and $meta["number:page"] >= 3'
+    assert rendered("page >= 3") == '(exists $meta["number:page"]) and $meta["number:page"] >= 3'
     assert rendered("metadata.a != 'x'") == (
-        'not (exists $meta["text:metadata.a"] and $meta["text:metadata.a"] == "x")'
+        'not ((exists $meta["text:metadata.a"]) and $meta["text:metadata.a"] == "x")'
     )
     assert rendered("metadata.a in [1, true]") == (
-        '(exists $meta["number:metadata.a"] and $meta["number:metadata.a"] == 1) or '
-        '(exists $meta["flag:metadata.a"] and $meta["flag:metadata.a"] == 1)'
+        '((exists $meta["number:metadata.a"]) and $meta["number:metadata.a"] == 1) or '
+        '((exists $meta["flag:metadata.a"]) and $meta["flag:metadata.a"] == 1)'
     )
     assert rendered("heading starts_with 'x'") == (
-        'exists $meta["text:heading"] and $meta["text:heading"] >= "x" and $meta["text:heading"] < "y"'
+        '(exists $meta["text:heading"]) and $meta["text:heading"] >= "x" and $meta["text:heading"] < "y"'
     )
     assert rendered("metadata.a < 0.0000001").endswith("< 0.0000001")
 

@@ -34,6 +34,7 @@ def test_each_index_type_has_its_parameters(
         ({"index_type": "FLAT", "index_params": {"M": 1}}, "index_params has M, but FLAT knows none"),
         ({"search_params": {"nprobe": 1}}, "search_params has nprobe, but HNSW knows ef"),
         ({"search_params": {"ef": 0}}, "search_params.ef must be greater than 0"),
+        ({"keyword_search": False}, "tenant_partitions must be 1 without keyword_search"),
         ({"language": "klingon"}, "language is 'klingon', but known are arabic"),
     ],
 )

@@ -32,6 +32,10 @@ def test_without_a_target_the_targets_are_listed() -> None:
         (["demo", "ONCE=1", "ACCEL=gpu"], [f"{INSTALL} gpu --ports", ".venv/bin/ragline demo --once"]),
         (["test"], [".venv/bin/python -m ragline.prepare", ".venv/bin/mypy", ".venv/bin/pytest"]),
         (["test-fast"], [".venv/bin/mypy", ".venv/bin/pytest -m 'not servers and not models' tests/unit"]),
+        (
+            ["test-milvus"],
+            [f"{INSTALL} auto", "python3 -m infra.setup milvus", ".venv/bin/pytest --milvus standalone"],
+        ),
         (["lint"], [f"{INSTALL} auto", ".venv/bin/ruff check .", ".venv/bin/ruff format --check .", ".venv/bin/mypy"]),
         (["faults"], [f"{INSTALL} auto", ".venv/bin/python -m faults --document docs/faults.md"]),
         (["faults-short"], [f"{INSTALL} auto", ".venv/bin/python -m faults --short"]),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from backends.errors import BackendUnavailableError
+from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.memory_embedder import HashedEmbedder
 from backends.memory_vector_store import MemoryVectorStore
 from schemas.events import ChunksEmbedded, DocumentChunked
@@ -161,3 +161,13 @@ async def test_vectors_of_another_length_are_not_taken(store: MemoryVectorStore)
     await store.replace("t", "d", stored_chunks(short))
     [outcome] = await make_stage(HashedEmbedder(16), store=store).handle([deliver("one")])
     assert embedded(outcome).embeddings[0].dimensions == 16
+
+
+async def test_a_collection_of_another_embedding_model_is_refused_at_the_start(store: MemoryVectorStore) -> None:
+    await store.prepare(3)
+    stage = make_stage(HashedEmbedder(16), store=store)
+    with pytest.raises(BackendRejectedError, match="vectors of length 3, not 16"):
+        await stage.start()
+    store.away = True
+    await stage.start()
+    await stage.stop()

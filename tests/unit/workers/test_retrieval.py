@@ -266,3 +266,13 @@ async def test_a_collection_of_another_model_is_refused_at_start() -> None:
 
 async def test_a_missing_collection_holds_nothing() -> None:
     assert found((await make_stage(MemoryVectorStore()).handle([deliver()]))[0]) == []
+
+
+@pytest.mark.parametrize("mode", ["sparse", "hybrid"])
+async def test_without_keyword_search_only_dense_is_answered(mode: str) -> None:
+    stage = make_stage(MemoryVectorStore(keyword_search=False))
+    by_words, dense = await stage.handle([deliver(mode=mode), deliver(mode="dense")])
+    assert isinstance(by_words, RejectedError)
+    assert by_words.code == "invalid_option"
+    assert str(by_words) == f"mode must be dense, not {mode}: the collection is not searched by words."
+    assert found(dense) == []
