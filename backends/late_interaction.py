@@ -46,15 +46,23 @@ class LateInteractionReranker:
 
     def _load(self) -> Any:
         settings = self._settings
-        return sentence_models.load(
+        loaded = sentence_models.load(
             "SentenceTransformer", settings.path, settings.device, settings.threads, "embedder.path"
         )
+        # On torch, whatever computes the embeddings; int8 is ONNX Runtime's alone.
+        if settings.precision == "bfloat16":
+            sentence_models.halve(loaded)
+        return loaded
 
     def _score(self, question: str, passages: list[str]) -> list[float]:
+        settings = self._settings
         keys = [hashlib.blake2b(passage.encode(), digest_size=16).digest() for passage in passages]
         found = {key: vectors for key in keys if (vectors := self._read.get(key)) is not None}
         new = {key: passage for key, passage in zip(keys, passages, strict=True) if key not in found}
-        asked, *read = self._token_vectors([question, *new.values()])
+        before_passage = settings.passage_prompt or ""
+        asked, *read = self._token_vectors(
+            [(settings.query_prompt or "") + question, *(before_passage + passage for passage in new.values())]
+        )
         for key, vectors in zip(new, read, strict=True):
             found[key] = of_unit_length(vectors).astype(np.float16)
             if found[key].nbytes <= self._read.maxsize:
@@ -65,6 +73,8 @@ class LateInteractionReranker:
         with sentence_models.translated(self._settings.model):
             tokens = self._loaded.encode(
                 texts,
+                # Its own default would come before questions and passages alike.
+                prompt="",
                 batch_size=self._settings.batch_size,
                 output_value="token_embeddings",
                 show_progress_bar=False,

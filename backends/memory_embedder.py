@@ -34,10 +34,10 @@ class HashedEmbedder:
     async def start(self) -> None:
         """There is nothing to load."""
 
-    async def embed(self, texts: Sequence[str]) -> FloatArray:
+    async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
         vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
         for row, text in zip(vectors, texts, strict=True):
-            self._fill(row, text)
+            self._fill(row, prompt + text)
         return vectors
 
     async def close(self) -> None:

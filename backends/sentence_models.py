@@ -1,6 +1,6 @@
 """What the models of sentence-transformers have in common: loading one, and what they raise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,28 @@ def load(kind: str, path: str, device: str, threads: int, setting: str) -> Any:
     except (OSError, ValueError) as error:
         msg = f"no model at {path!r} (setting {setting}): {error}"
         raise BackendRejectedError(msg) from error
+
+
+def halve(loaded: Any) -> None:
+    """Let the transformer of a ``SentenceTransformer`` compute in bfloat16, and what follows it in float32."""
+    import torch  # noqa: PLC0415 - loaded by now
+
+    def widen(_module: Any, _given: Any, features: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+            for name, value in features.items()
+        }
+
+    loaded[0].to(torch.bfloat16)
+    loaded[0].register_forward_hook(widen)
+
+
+def token_counts(loaded: Any, texts: Sequence[str]) -> list[int]:
+    """Tokens that the model reads of each text."""
+    tokens = loaded.tokenizer(
+        list(texts), truncation=True, padding=False, return_attention_mask=False, return_token_type_ids=False
+    )
+    return [len(ids) for ids in tokens["input_ids"]]
 
 
 @contextmanager

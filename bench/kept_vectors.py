@@ -35,10 +35,10 @@ class KeptVectors:
     async def start(self) -> None:
         await self._embedder.start()
 
-    async def embed(self, texts: Sequence[str]) -> FloatArray:
-        keys = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts]
+    async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
+        keys = [hashlib.blake2b((prompt + text).encode(), digest_size=16).hexdigest() for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
-        vectors = await self._embedder.embed(list(new.values()))
+        vectors = await self._embedder.embed(list(new.values()), prompt)
         self._vectors |= dict(zip(new, vectors, strict=True))
         self._unsaved += len(new)
         if self._unsaved >= _SAVE_EVERY:

@@ -5,10 +5,14 @@ Nothing is made for what is configured to be elsewhere.
 
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
+from backends.errors import BackendRejectedError
+from backends.exported_model import check_installed
+from infra.local.embedder_graph import prepare_graph
 from infra.local.kafka import prepare_jars
-from infra.local.models import prepare_models
+from infra.local.models import embedder_path, prepare_models
 from infra.local.report import LocalStackError, Report
 from ragline import settings as ragline_settings
 from ragline.settings import Settings, SettingsError
@@ -19,7 +23,7 @@ _LOCAL_ENGINES = ("vllm", "transformers")
 
 
 def prepare(settings: Settings, report: Report) -> None:
-    """Download Kafka's jars and convert the engine's model; at once if they are there.
+    """Download Kafka's jars, convert the engine's model, export the embedder's; at once if they are there.
 
     Raises:
         LocalStackError: a step failed.
@@ -29,6 +33,13 @@ def prepare(settings: Settings, report: Report) -> None:
         prepare_jars(data_dir, report)
     if settings.engine.kind in _LOCAL_ENGINES and not settings.engine.path:
         prepare_models(data_dir, report)
+    # A model of the hub is not fetched for this: the first worker exports it.
+    if settings.embedder.backend != "torch" and (model := Path(settings.embedder.path or embedder_path())).is_dir():
+        try:
+            check_installed(settings.embedder.backend)
+        except BackendRejectedError as error:
+            raise LocalStackError(str(error)) from error
+        prepare_graph(data_dir, model, settings.embedder, report)
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from backends.embedder import EmbedderSettings
+from backends.embedding_cache import EmbeddingCacheSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     qdrant: QdrantSettings = QdrantSettings()
     redis: LiveViewSettings = LiveViewSettings()
     embedder: EmbedderSettings = EmbedderSettings()
+    embedding_cache: EmbeddingCacheSettings = EmbeddingCacheSettings()
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     engine: EngineSettings = EngineSettings()
     references: ReferenceSettings = ReferenceSettings()

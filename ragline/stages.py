@@ -2,20 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import structlog
+
+from backends.cached_embedder import CachedEmbedder
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
+from backends.embedding_prompts import with_own_prompts
 from backends.engine import create_engine
+from backends.errors import BackendRejectedError
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
+from backends.redis_embedding_cache import RedisEmbeddingCache
 from backends.redis_live_view import RedisLiveView
 from backends.references import References
 from backends.reranker import Reranker
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
+from infra.local.embedder_graph import prepare_graph
 from infra.local.models import embedder_path, engine_path
+from infra.local.report import LocalStackError
 from ragline.settings import Settings, SettingsError
 from workers.chunk_embedding import ChunkEmbeddingStage
 from workers.chunking import ChunkingStage
@@ -29,6 +37,8 @@ from workers.retrieval import RetrievalStage
 from workers.runtime.stage import BatchedStage, ConcurrentStage
 from workers.template import TEMPLATES_PATH, PromptTemplate, TemplateError, load_templates
 
+log = structlog.get_logger(__name__)
+
 AnyStage: TypeAlias = BatchedStage[Any] | ConcurrentStage[Any]
 
 
@@ -36,13 +46,14 @@ def build_stage(name: str, settings: Settings) -> AnyStage:
     """Build a stage; nothing is loaded or connected before its ``start``.
 
     Raises:
+        BackendRejectedError: a stage that embeds has no embedding model.
         SettingsError: the settings do not fit together, or there is no such stage.
     """
     if name not in STAGES:
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        return STAGES[name](with_local_models(settings))
+        return STAGES[name](_with_prompts(name, with_local_models(settings)))
     except (TemplateError, ValueError) as error:
         raise SettingsError(str(error)) from error
 
@@ -59,12 +70,22 @@ def with_local_models(settings: Settings) -> Settings:
     )
 
 
+def _with_prompts(name: str, settings: Settings) -> Settings:
+    """The same settings, where the embedder's prompts that are not configured are the model's own.
+
+    The other stages need not reach the model.
+    """
+    if name not in _EMBEDDING_STAGES:
+        return settings
+    return settings.model_copy(update={"embedder": with_own_prompts(settings.embedder)})
+
+
 def _query(settings: Settings) -> AnyStage:
     return QueryStage(settings.query, _templates(settings))
 
 
 def _embedding(settings: Settings) -> AnyStage:
-    return EmbeddingStage(settings.embedding, _embedder(settings))
+    return EmbeddingStage(settings.embedding, create_embedder(settings, "embedding"))
 
 
 def _retrieval(settings: Settings) -> AnyStage:
@@ -91,11 +112,17 @@ def _chunking(settings: Settings) -> AnyStage:
         embedder.model,
         settings.query.default_tenant,
         References(settings.references),
+        embedder.passage_prompt or "",
     )
 
 
 def _chunk_embedding(settings: Settings) -> AnyStage:
-    return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
+    return ChunkEmbeddingStage(
+        settings.chunk_embedding,
+        create_embedder(settings, "chunk-embedding"),
+        create_store(settings),
+        settings.embedder.passage_prompt or "",
+    )
 
 
 def _indexing(settings: Settings) -> AnyStage:
@@ -117,10 +144,23 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
     "indexing": _indexing,
     "projector": _projector,
 }
+_EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
 
 
-def _embedder(settings: Settings) -> Embedder:
-    return SentenceTransformersEmbedder(settings.embedder)
+def create_embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
+    """The embedding model as a stage uses it."""
+    embedder = SentenceTransformersEmbedder(settings.embedder, lambda model: _exported(settings, model))
+    if stage not in settings.embedding_cache.stages:
+        return embedder
+    cache = settings.embedding_cache.model_copy(update={"url": settings.embedding_cache.url or settings.redis.url})
+    return CachedEmbedder(embedder, RedisEmbeddingCache(cache, settings.names), embedder.revision, stage)
+
+
+def _exported(settings: Settings, model: Path) -> Path:
+    try:
+        return prepare_graph(settings.local.data_dir, model, settings.embedder, log.info)
+    except LocalStackError as error:
+        raise BackendRejectedError(str(error)) from error
 
 
 _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {

@@ -45,21 +45,31 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+def is_unset(value: object) -> bool:
+    """Whether an optional field is left out of the JSON: events written before there was such a field stay the same."""
+    return value is None
+
+
 class Embedding(Value):
-    """One vector, as base64 of little-endian float32: a third of the size of JSON numbers."""
+    """One vector, as base64 of little-endian float32: a third of the size of JSON numbers.
+
+    ``prompt`` is what the model read before the text, where there was something.
+    """
 
     model: str
     dimensions: Positive
     data: str
+    prompt: Annotated[str | None, Field(exclude_if=is_unset)] = None
 
     @classmethod
-    def pack(cls, model: str, vector: FloatArray) -> Self:
+    def pack(cls, model: str, vector: FloatArray, prompt: str = "") -> Self:
         """Build from a vector of shape (d,)."""
         little_endian = np.ascontiguousarray(vector, dtype="<f4")
         return cls(
             model=model,
             dimensions=little_endian.shape[0],
             data=base64.b64encode(little_endian.tobytes()).decode("ascii"),
+            prompt=prompt or None,
         )
 
     def unpack(self) -> FloatArray:
@@ -118,11 +128,6 @@ class ResponseFormat(Value):
             msg = "json_schema belongs to the type json_schema, and to no other"
             raise ValueError(msg)
         return self
-
-
-def is_unset(value: object) -> bool:
-    """Whether an optional field is left out of the JSON: events written before there was such a field stay the same."""
-    return value is None
 
 
 def is_empty(value: object) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import structlog
+from prometheus_client.registry import Collector
 
+from backends.cached_embedder import CachedEmbedder
 from backends.embedder import Embedder
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.vector_store import VectorStore
@@ -25,17 +27,21 @@ class ChunkEmbeddingStage:
     """DocumentChunked → ChunksEmbedded.
 
     A chunk that is in ``store`` keeps its vector, for a chunk's ID is made from all that its vector is made from:
-    whichever revision wrote it, and whatever becomes of it there meanwhile, the vector is the right one.
+    whichever revision wrote it, and whatever becomes of it there meanwhile, the vector is the right one. ``prompt`` is
+    what the embedding model reads before a passage.
     """
 
     name = "chunk-embedding"
     consumes: tuple[TopicSpec, ...] = (CHUNKS,)
     subject: Literal["document"] = "document"
 
-    def __init__(self, settings: ChunkEmbeddingSettings, embedder: Embedder, store: VectorStore) -> None:
+    def __init__(
+        self, settings: ChunkEmbeddingSettings, embedder: Embedder, store: VectorStore, prompt: str = ""
+    ) -> None:
         self._settings = settings
         self._embedder = embedder
         self._store = store
+        self._prompt = prompt
 
     @property
     def max_batch(self) -> int:
@@ -44,6 +50,11 @@ class ChunkEmbeddingStage:
     @property
     def linger_ms(self) -> int:
         return self._settings.linger_ms
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]:
+        """Metrics of the embedder's cache, if it has one."""
+        return (self._embedder,) if isinstance(self._embedder, CachedEmbedder) else ()
 
     async def start(self) -> None:
         """Load the embedder. A store that is away is asked again with the first documents.
@@ -92,14 +103,14 @@ class ChunkEmbeddingStage:
             log.warning("vectors that may be stored are computed again", reason=str(error))
             return {}
         return {
-            chunk_id: Embedding.pack(self._embedder.model, vector)
+            chunk_id: Embedding.pack(self._embedder.model, vector, self._prompt)
             for chunk_id, vector in vectors.items()
             if vector.shape == (self._embedder.dimensions,)
         }
 
     async def _embed(self, texts: Sequence[str]) -> list[Embedding]:
-        vectors = await self._embedder.embed(texts)
-        return [Embedding.pack(self._embedder.model, vector) for vector in vectors]
+        vectors = await self._embedder.embed(texts, self._prompt)
+        return [Embedding.pack(self._embedder.model, vector, self._prompt) for vector in vectors]
 
 
 def _texts(event: DocumentChunked) -> list[str]:

@@ -27,7 +27,8 @@ class ChunkingStage:
     """DocumentSubmitted or DocumentWithdrawn → DocumentChunked.
 
     ``model`` is the folder or hub name of the embedding model, whose tokenizer measures the chunks, and ``model_name``
-    what its vectors are known by; a document that names no tenant is the ``default_tenant``'s.
+    what its vectors are known by; ``prompt`` is what it reads before a passage. A document that names no tenant is the
+    ``default_tenant``'s.
     """
 
     name = "chunking"
@@ -41,11 +42,14 @@ class ChunkingStage:
         model_name: str,
         default_tenant: str,
         references: References,
+        prompt: str = "",
     ) -> None:
         self._settings = settings
         self._references = references
         self._model = model
-        self._model_name = model_name
+        self._prompt = prompt
+        # As it was before there were prompts, where there is none: chunks that are stored keep their IDs.
+        self._vectors = (model_name, prompt) if prompt else (model_name,)
         self._default_tenant = default_tenant
         self._splitter: Splitter | None = None
 
@@ -56,7 +60,12 @@ class ChunkingStage:
     async def start(self) -> None:
         settings = self._settings
         self._splitter = await asyncio.to_thread(
-            load_splitter, self._model, settings.max_tokens, settings.overlap_tokens, settings.context_tokens
+            load_splitter,
+            self._model,
+            settings.max_tokens,
+            settings.overlap_tokens,
+            settings.context_tokens,
+            self._prompt,
         )
 
     async def stop(self) -> None:
@@ -97,7 +106,7 @@ class ChunkingStage:
         pieces = self._splitter.split(document.text, markdown=markdown)
         outline = Outline(document.text if markdown else "")
         contexts = self._contexts(self._splitter, document.title, [outline.path_at(begin) for begin in begins(pieces)])
-        return number_chunks((self._model_name, tenant, document_id), document, pieces, contexts)
+        return number_chunks((*self._vectors, tenant, document_id), document, pieces, contexts)
 
     def _is_markdown(self, document: DocumentSubmitted) -> bool:
         if self._settings.strategy == "auto":
@@ -126,7 +135,7 @@ def number_chunks(
     """Give each piece an ID made from what is stored under it, its vector included: an edit elsewhere in the document
     does not change it, and the same text again gets one of its own.
 
-    ``owner`` is whose it is: embedding model, tenant and document ID.
+    ``owner`` is whose it is: embedding model with its prompt, tenant and document ID.
     """
     seen: Counter[tuple[str, str]] = Counter()
     chunks = []

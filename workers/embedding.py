@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from prometheus_client.registry import Collector
+
+from backends.cached_embedder import CachedEmbedder
 from backends.embedder import Embedder
 from schemas.events import QueryAccepted, QueryEmbedded
 from schemas.values import Embedding
@@ -30,6 +33,11 @@ class EmbeddingStage:
     @property
     def linger_ms(self) -> int:
         return self._settings.linger_ms
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]:
+        """Metrics of the embedder's cache, if it has one."""
+        return (self._embedder,) if isinstance(self._embedder, CachedEmbedder) else ()
 
     async def start(self) -> None:
         await self._embedder.start()

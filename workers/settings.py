@@ -67,7 +67,9 @@ class QuerySettings(StageSettings):
 class EmbeddingSettings(StageSettings):
     """Batches of questions to embed."""
 
-    max_batch: int = Field(32, gt=0, description="Questions per batch.")
+    max_batch: int = Field(
+        128, gt=0, description="Questions per batch; those of about the same length share a forward pass."
+    )
     linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
 
 

@@ -50,6 +50,10 @@ class Splitter:
             if piece.strip()
         ]
 
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
     def cut(self, text: str, max_tokens: int) -> str:
         """The beginning of ``text`` that is at most ``max_tokens`` long."""
         tokens = self._tokenizer.encode(text[:SECTION_CHARS], add_special_tokens=False)
@@ -76,19 +80,14 @@ def sections(text: str, max_chars: int, boundaries: tuple[str, ...] = _BOUNDARIE
         yield start, len(text)
 
 
-def load_splitter(model: Path, max_tokens: int, overlap_tokens: int, context_tokens: int = 0) -> Splitter:
+def load_splitter(
+    model: Path, max_tokens: int, overlap_tokens: int, context_tokens: int = 0, prompt: str = ""
+) -> Splitter:
     """Make a splitter that counts tokens as the embedding model does; ``model`` is its folder or hub name.
 
     Raises:
-        ValueError: there is no tokenizer, or the model reads less than a chunk with its context.
+        ValueError: there is no tokenizer, or the model reads less than a chunk with its context after ``prompt``.
     """
-    limit = _reads_tokens(model)
-    if limit is not None and max_tokens + context_tokens > limit:
-        msg = (
-            f"chunking.max_tokens is {max_tokens} and chunking.context_tokens {context_tokens}, but the embedding "
-            f"model reads {limit} tokens at most"
-        )
-        raise ValueError(msg)
     try:
         tokenizer = (
             Tokenizer.from_file(str(model / "tokenizer.json"))
@@ -98,7 +97,17 @@ def load_splitter(model: Path, max_tokens: int, overlap_tokens: int, context_tok
     except Exception as error:  # the library raises nothing more precise
         msg = f"no tokenizer at {str(model)!r} (setting embedder.path): {error}"
         raise ValueError(msg) from error
-    return Splitter(tokenizer, max_tokens, overlap_tokens)
+    splitter = Splitter(tokenizer, max_tokens, overlap_tokens)
+    prompt_tokens = splitter.count(prompt)
+    limit = _reads_tokens(model)
+    if limit is not None and max_tokens + context_tokens + prompt_tokens > limit:
+        after = f" after embedder.passage_prompt, which takes {prompt_tokens}" if prompt_tokens else ""
+        msg = (
+            f"chunking.max_tokens is {max_tokens} and chunking.context_tokens {context_tokens}, but the embedding "
+            f"model reads {limit} tokens at most{after}"
+        )
+        raise ValueError(msg)
+    return splitter
 
 
 def _reads_tokens(model: Path) -> int | None:

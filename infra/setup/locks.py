@@ -8,6 +8,7 @@ from infra.setup.peers import PEERS_LOCK, PEERS_SOURCE
 from infra.setup.processes import Command, run
 
 # Hashes instead of addresses: whoever installs says where packages come from.
+_EXTRAS = ("local", "onnx", "openvino", "dev")
 _OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header")
 
 
@@ -21,7 +22,7 @@ def lock(environ: Mapping[str, str], report: Callable[[str], None]) -> None:
     uv_environ, flags = uv_environment(environ)
     folder = ROOT / "requirements"
     sources = {
-        accel.lock: ["pyproject.toml", "--extra", "local", "--extra", accel.name, "--extra", "dev"]
+        accel.lock: ["pyproject.toml", *(f"--extra={extra}" for extra in (*_EXTRAS, accel.name))]
         for accel in ACCELS.values()
     }
     sources[folder / "bootstrap.lock"] = [str(folder.relative_to(ROOT) / "bootstrap.in")]

@@ -1,7 +1,7 @@
 """Prometheus metrics of a worker, all labelled by stage."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -31,12 +31,12 @@ _GAUGES = {
 
 
 class Metrics(Collector):
-    """One worker's metrics, in a registry of their own.
+    """One worker's metrics, and the stage's own, in a registry of their own.
 
     Plain numbers, counted on the event loop alone: the client library's own take a lock for every record.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, collectors: Iterable[Collector] = ()) -> None:
         self._stage = stage
         self.fetched = self.produced = self.processed = self.failed = self.dead_letters = self.retries = 0
         self.duplicates = self.expired = self.cancelled = self.commits = self.rebalances = 0
@@ -45,7 +45,8 @@ class Metrics(Collector):
         self._durations = [0] * (len(_BUCKETS) + 1)
         self._duration_sum = 0.0
         self.registry = CollectorRegistry()
-        self.registry.register(self)
+        for collector in (self, *collectors):
+            self.registry.register(collector)
 
     def finished(self, duration_s: float) -> None:
         """Count a record that was finished, so long after it was fetched."""

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from prometheus_client.registry import Collector
+
 from schemas.events import Event
 from schemas.headers import Headers, Origin
 from topics.specs import TopicSpec
@@ -94,6 +96,14 @@ class Stage(Protocol):
     async def stop(self) -> None:
         """Let go of everything."""
         ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A stage that has metrics of its own, which are shown with its worker's."""
+
+    @property
+    def collectors(self) -> tuple[Collector, ...]: ...
 
 
 @runtime_checkable

@@ -31,7 +31,7 @@ from workers.runtime.metrics import Metrics
 from workers.runtime.sending import BATCH_BYTES
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.settling import Settling
-from workers.runtime.stage import BatchedStage, ConcurrentStage
+from workers.runtime.stage import BatchedStage, ConcurrentStage, Measured
 from workers.runtime.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class Worker:
         self._names = names
         self._settings = settings
         self._specs = {names.topic(spec): spec for spec in stage.consumes}
-        self._metrics = Metrics(stage.name)
+        self._metrics = Metrics(stage.name, stage.collectors if isinstance(stage, Measured) else ())
         self._tracing = Tracing(stage.name)
         self._backlog = Backlog()
         self._consumer = self._make_consumer()

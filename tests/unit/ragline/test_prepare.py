@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from infra.local.report import LocalStackError, Report
@@ -17,6 +18,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     monkeypatch.setattr(module, "prepare_jars", lambda folder, _: made.append(f"jars in {folder}"))
     monkeypatch.setattr(module, "prepare_models", lambda folder, _: made.append(f"models in {folder}"))
+    monkeypatch.setattr(
+        module, "prepare_graph", lambda folder, model, *_: made.append(f"graph of {model.name} in {folder}")
+    )
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)
     return made
 
@@ -27,6 +31,22 @@ def ignore(_: str) -> None: ...
 def test_everything_local_is_prepared_in_the_data_folder(made: list[str], tmp_path: Path) -> None:
     prepare(Settings(local=LocalSettings(data_dir=tmp_path)), ignore)
     assert made == [f"jars in {tmp_path}", f"models in {tmp_path}"]
+
+
+def test_the_embedder_is_exported_for_a_backend_that_needs_it(made: list[str], tmp_path: Path) -> None:
+    model = tmp_path / "mine"
+    model.mkdir()
+    for path in (str(model), "sentence-transformers/on-the-hub"):
+        prepare(
+            Settings(
+                kafka=KafkaSettings(bootstrap_servers="kafka:9092"),
+                engine=EngineSettings(kind="openai"),
+                embedder=EmbedderSettings(backend="onnx", path=path),
+                local=LocalSettings(data_dir=tmp_path),
+            ),
+            ignore,
+        )
+    assert made == [f"graph of mine in {tmp_path}"]
 
 
 def test_what_is_elsewhere_is_not_prepared(made: list[str]) -> None:

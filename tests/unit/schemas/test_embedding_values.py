@@ -30,6 +30,12 @@ def test_packing_sees_values_not_memory(vector: FloatArray) -> None:
     assert Embedding.pack("m", big_endian) == Embedding.pack("m", vector)  # type: ignore[arg-type]  # on purpose
 
 
+def test_a_prompt_is_named_where_there_was_one() -> None:
+    vector = np.ones(2, dtype=np.float32)
+    assert Embedding.pack("m", vector, "query: ").prompt == "query: "
+    assert "prompt" not in Embedding.pack("m", vector).model_dump_json()
+
+
 @given(st.binary(max_size=64), st.integers(1, 16))
 def test_data_of_another_length_is_refused(data: bytes, dimensions: int) -> None:
     embedding = Embedding(model="m", dimensions=dimensions, data=base64.b64encode(data).decode())

@@ -28,12 +28,12 @@ class Recorder(HashedEmbedder):
         self.calls: list[list[str]] = []
         self.calls_left = calls_left
 
-    async def embed(self, texts: Sequence[str]) -> FloatArray:
+    async def embed(self, texts: Sequence[str], prompt: str = "") -> FloatArray:
         if len(self.calls) == self.calls_left:
             msg = "the embedder is away"
             raise BackendUnavailableError(msg)
-        self.calls.append(list(texts))
-        return await super().embed(texts)
+        self.calls.append([prompt + text for text in texts])
+        return await super().embed(texts, prompt)
 
 
 @pytest.fixture
@@ -100,6 +100,16 @@ async def test_a_chunk_with_a_context_is_embedded_with_it() -> None:
     )
     assert embedder.calls == [["Title > Part\n\none", "two", "Title\n\nthree"]]
     assert [chunk.text for chunk in embedded(outcome).chunks] == ["one", "two", "three"]
+
+
+async def test_the_prompt_comes_first_and_is_told(store: MemoryVectorStore) -> None:
+    embedder = Recorder()
+    stage = ChunkEmbeddingStage(ChunkEmbeddingSettings(), embedder, store, "passage: ")
+    [first] = await stage.handle([deliver("one", title="Title")])
+    assert embedder.calls == [["passage: Title\n\none"]]
+    assert [embedding.prompt for embedding in embedded(first).embeddings] == ["passage: "]
+    await index(store, first)
+    assert await stage.handle([deliver("one", title="Title")]) == [first]
 
 
 async def test_many_chunks_are_embedded_in_slices_across_documents() -> None:

@@ -34,12 +34,16 @@ async def stage(tmp_path: Path) -> AsyncIterator[ChunkingStage]:
 
 
 def make_stage(
-    model: Path, name: str = "embedder", references: ReferenceSettings | None = None, **settings: object
+    model: Path,
+    name: str = "embedder",
+    references: ReferenceSettings | None = None,
+    prompt: str = "",
+    **settings: object,
 ) -> ChunkingStage:
     chosen = ChunkingSettings.model_validate(
         {"max_tokens": 5, "overlap_tokens": 0, "max_document_chars": 100} | settings
     )
-    return ChunkingStage(chosen, model, name, "default", References(references or ReferenceSettings()))
+    return ChunkingStage(chosen, model, name, "default", References(references or ReferenceSettings()), prompt)
 
 
 def deliver(
@@ -177,8 +181,11 @@ async def test_context_keeps_to_its_tokens_and_may_be_none(tmp_path: Path) -> No
     assert chunked(await none.handle(delivery)).chunks[-1].context == ""
 
 
-async def test_another_embedding_model_gives_other_chunks(stage: ChunkingStage, tmp_path: Path) -> None:
-    other = make_stage(tmp_path, name="other")
+@pytest.mark.parametrize("changes", [{"name": "other"}, {"prompt": "passage: "}])
+async def test_another_embedding_model_or_prompt_gives_other_chunks(
+    stage: ChunkingStage, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    other = make_stage(tmp_path, **changes)  # type: ignore[arg-type]  # none of them are references
     await other.start()
     [one, *_] = chunked(await stage.handle(deliver())).chunks
     [two, *_] = chunked(await other.handle(deliver())).chunks

@@ -4,12 +4,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from backends.cached_embedder import CachedEmbedder
 from backends.memory_embedder import HashedEmbedder
+from backends.memory_embedding_cache import MemoryEmbeddingCache
 from schemas.events import QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
 from schemas.values import QueryOptions, Sampling
 from workers.embedding import EmbeddingStage
-from workers.runtime.stage import BatchedStage, Delivery, PoisonError, Produce
+from workers.runtime.metrics import Metrics
+from workers.runtime.stage import Delivery, Measured, PoisonError, Produce
 from workers.settings import EmbeddingSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,7 +31,7 @@ def deliver(question: str) -> Delivery[QueryAccepted]:
     return Delivery("r1", query, Headers(), Origin("rag.queries.accepted", 0, 0), NOW)
 
 
-def make_stage() -> BatchedStage[QueryAccepted]:
+def make_stage() -> EmbeddingStage:
     return EmbeddingStage(EmbeddingSettings(max_batch=7, linger_ms=3), HashedEmbedder(16))
 
 
@@ -51,6 +54,17 @@ async def test_each_question_gets_its_vector() -> None:
 async def test_the_same_delivery_gives_the_same_event() -> None:
     stage = make_stage()
     assert await stage.handle([deliver("Why?")]) == await stage.handle([deliver("Why?")])
+
+
+async def test_a_cache_has_its_metrics_with_those_of_the_worker() -> None:
+    assert not make_stage().collectors
+    assert isinstance(make_stage(), Measured)
+    embedder = CachedEmbedder(HashedEmbedder(16), MemoryEmbeddingCache(), lambda: "1", "embedding")
+    stage = EmbeddingStage(EmbeddingSettings(), embedder)
+    metrics = Metrics(stage.name, stage.collectors)
+    await stage.handle([deliver("What?"), deliver("What?")])
+    labels = {"stage": "embedding", "result": "miss"}
+    assert metrics.registry.get_sample_value("ragline_embedding_cache_texts_total", labels) == 2
 
 
 async def test_a_question_that_cannot_be_read_fails_alone() -> None:

@@ -99,6 +99,14 @@ def test_chunks_longer_than_the_model_reads_are_refused_in_a_sentence(tmp_path: 
         load_splitter(tmp_path, 90, 0, 11)
 
 
+def test_a_prompt_takes_of_what_the_model_reads(tmp_path: Path) -> None:
+    tokenizer().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "sentence_bert_config.json").write_bytes(orjson.dumps({"max_seq_length": 102}))
+    load_splitter(tmp_path, 90, 0, 7, "abc")
+    with pytest.raises(ValueError, match=r"100 tokens at most after embedder\.passage_prompt, which takes 3"):
+        load_splitter(tmp_path, 90, 0, 8, "abc")
+
+
 @given(texts, st.integers(0, 20))
 def test_what_is_cut_is_a_beginning_within_the_limit(text: str, max_tokens: int) -> None:
     beginning = SPLITTER.cut(text, max_tokens)
