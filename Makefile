@@ -10,7 +10,7 @@ BIN = .venv/bin
 STORE_TESTS = tests/contract/test_vector_store.py tests/contract/test_stored_vectors.py tests/integration/test_collections.py
 .DEFAULT_GOAL = help
 .PHONY: help env setup demo test test-fast test-milvus lint browser faults faults-short faults-mutants bench-hops \
-	bench-ttft bench-bridge bench-retrieval bench-embed lock clean
+	bench-ttft bench-bridge bench-retrieval bench-ingest bench-embed lock clean
 .NOTPARALLEL:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
 	@echo 'make bench-ttft what the pipeline adds to the first token, a quarter of an hour; bench-bridge: 5,500 websockets'
 	@echo 'make bench-retrieval DATA=FOLDER   how good and fast retrieval is on a data set in BEIR form (docs/benchmarks.md)'
+	@echo 'make bench-ingest   how fast 200,000 chunks become searchable, and how each index searches them, half an hour'
 	@echo 'make bench-embed DATA=FOLDER       what the embedding worker and its backends reach and lose, about half an hour'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
@@ -80,6 +81,9 @@ bench-bridge: setup
 
 bench-retrieval: setup
 	@$(BIN)/python -m bench.retrieval --data "$(DATA)"
+
+bench-ingest: setup
+	@$(BIN)/python -m bench.ingest
 
 bench-embed: setup
 	@$(BIN)/python -m bench.embed --data "$(DATA)"

@@ -13,10 +13,11 @@ def max_sim(question: FloatArray, passage: FloatArray) -> float:
     """
     if not len(question) or not len(passage):
         return 0.0
-    similarity = _unit(question) @ _unit(passage).T
+    similarity = of_unit_length(question) @ of_unit_length(passage).T
     return float(similarity.max(axis=1).mean())
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
+def of_unit_length(vectors: FloatArray) -> FloatArray:
+    """The rows, each divided by its length; one without a length stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)

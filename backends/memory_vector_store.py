@@ -8,8 +8,8 @@ import numpy as np
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.filters import COLUMNS, Filter, matches
-from backends.stemming import stems
-from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Search, StoredChunk, check
+from backends.stemming import query_stems, stems
+from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
 
 _LANGUAGE = "english"
@@ -77,6 +77,9 @@ class MemoryVectorStore:
             del self._chunks[chunk_id]
         return Replaced(added=len(added), removed=len(surplus), updated=len(updated))
 
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        return [await self.replace(each.tenant, each.document_id, each.chunks) for each in replacements]
+
     async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         self._answer()
         found = (self._chunks.get(chunk_id) for chunk_id in chunk_ids)
@@ -124,7 +127,7 @@ def bm25_scores(query: str, texts: Mapping[str, str]) -> dict[str, float]:
     bags = {key: Counter(stems(text, _LANGUAGE)) for key, text in texts.items()}
     mean_length = sum(bag.total() for bag in bags.values()) / max(1, len(bags)) or 1
     scores: dict[str, float] = defaultdict(float)
-    for stem in stems(query, _LANGUAGE):
+    for stem in query_stems(query, _LANGUAGE):
         holding = [key for key, bag in bags.items() if stem in bag]
         idf = math.log((len(bags) - len(holding) + 0.5) / (len(holding) + 0.5) + 1)
         for key in holding:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
@@ -17,9 +17,9 @@ from backends.filters import Filter, Scalar
 from backends.milvus_client import connect
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
-from backends.milvus_filters import of_chunks, of_document, within
-from backends.stemming import stems
-from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Search, StoredChunk, check
+from backends.milvus_filters import of_chunks, of_documents, within
+from backends.stemming import query_stems
+from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Replacement, Search, StoredChunk, check
 from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
@@ -29,6 +29,8 @@ _Place: TypeAlias = tuple[int, dict[str, Scalar]]
 _NOWHERE: _Place = (-1, {})
 
 _THREADS = 4
+# A document's ID has up to 1 KiB.
+_DOCUMENTS_PER_QUERY = 256
 
 
 class MilvusVectorStore:
@@ -79,7 +81,11 @@ class MilvusVectorStore:
         return await self._run(lambda client: self._select(client, tenant, condition, limit))
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
-        return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
+        [replaced] = await self.replace_many([Replacement(tenant, document_id, chunks)])
+        return replaced
+
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        return await self._run(lambda client: self._replace(client, replacements), self._write)
 
     async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         return await self._run(lambda client: self._vectors(client, tenant, chunk_ids))
@@ -232,7 +238,7 @@ class MilvusVectorStore:
     def _search_words(self, client: MilvusClient, first: Search, texts: Sequence[str]) -> list[list[Hit]]:
         if not self.keyword_search:
             raise BackendRejectedError(NO_KEYWORD_SEARCH)
-        queries = [" ".join(stems(text, self._settings.language)) for text in texts]
+        queries = [" ".join(query_stems(text, self._settings.language)) for text in texts]
         asked = [query for query in queries if query]
         results = iter(self._ask(client, first, milvus_schema.BM25, asked, {"metric_type": "BM25"}) if asked else [])
         return [milvus_schema.worded(next(results)) if query else [] for query in queries]
@@ -273,48 +279,70 @@ class MilvusVectorStore:
             return []
         return sorted(map(milvus_schema.chunk_of, rows), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
-    def _replace(self, client: MilvusClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
+    def _replace(self, client: MilvusClient, replacements: Sequence[Replacement]) -> list[Replaced]:
+        """No document may come twice."""
+        given = [chunk for each in replacements for chunk in each.chunks]
         if self._describe(client) is None:
-            if not chunks:
-                return Replaced(added=0, removed=0)
-            self._prepare(client, chunks[0].vector.shape[0])
-        check(chunks, self._dimensions or 0)
-        wanted = {chunk.chunk_id: chunk for chunk in chunks}
-        present = self._places(client, tenant, document_id)
-        added = [chunk for chunk in wanted.values() if chunk.chunk_id not in present]
-        updated = [chunk for chunk in wanted.values() if present.get(chunk.chunk_id, _place(chunk)) != _place(chunk)]
-        surplus = sorted(present.keys() - wanted.keys())
-        # New chunks come before old ones go: no search finds the document without any.
-        for batch in milvus_schema.batches([*added, *updated]):
+            if not given:
+                return [Replaced(added=0, removed=0) for _ in replacements]
+            self._prepare(client, given[0].vector.shape[0])
+        check(given, self._dimensions or 0)
+        present = self._places(client, replacements)
+        changed: list[StoredChunk] = []
+        surplus: dict[str, list[str]] = defaultdict(list)
+        replaced = []
+        for each in replacements:
+            known = present[each.tenant, each.document_id]
+            wanted = {chunk.chunk_id: chunk for chunk in each.chunks}
+            added = [chunk for chunk in wanted.values() if chunk.chunk_id not in known]
+            updated = [chunk for chunk in wanted.values() if known.get(chunk.chunk_id, _place(chunk)) != _place(chunk)]
+            unwanted = sorted(known.keys() - wanted.keys())
+            changed += [*added, *updated]
+            surplus[each.tenant] += unwanted
+            replaced.append(Replaced(added=len(added), removed=len(unwanted), updated=len(updated)))
+        # New chunks come before old ones go: no search finds a document without any.
+        for batch in milvus_schema.batches(changed):
             # Milvus Lite keeps what a row had in its dynamic field and is given no other value for.
             rows = [
-                dict.fromkeys(present.get(chunk.chunk_id, _NOWHERE)[1])
+                dict.fromkeys(present[chunk.tenant, chunk.document_id].get(chunk.chunk_id, _NOWHERE)[1])
                 | milvus_schema.row(chunk, self._settings.stems_in)
                 for chunk in batch
             ]
             client.upsert(self._collection, rows, timeout=self._timeout_s)
-        for start in range(0, len(surplus), milvus_schema.MAX_BATCH_ROWS):
-            ids = surplus[start : start + milvus_schema.MAX_BATCH_ROWS]
-            client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
-        return Replaced(added=len(added), removed=len(surplus), updated=len(updated))
+        for tenant, chunk_ids in surplus.items():
+            for ids in _slices(chunk_ids, milvus_schema.MAX_BATCH_ROWS):
+                client.delete(self._collection, filter=within(tenant, of_chunks(ids)), timeout=self._timeout_s)
+        return replaced
 
-    def _places(self, client: MilvusClient, tenant: str, document_id: str) -> dict[str, _Place]:
-        rows = client.query(
-            self._collection,
-            filter=within(tenant, of_document(document_id)),
-            output_fields=["chunk_id", "ordinal", DYNAMIC],
-            timeout=self._timeout_s,
-        )
-        return {row["chunk_id"]: (row["ordinal"], encoded(decoded(row))) for row in rows}
+    def _places(
+        self, client: MilvusClient, replacements: Sequence[Replacement]
+    ) -> dict[tuple[str, str], dict[str, _Place]]:
+        """The chunks that the documents have now, by tenant and document, with their places."""
+        documents: dict[str, list[str]] = defaultdict(list)
+        for each in replacements:
+            documents[each.tenant].append(each.document_id)
+        found: dict[tuple[str, str], dict[str, _Place]] = defaultdict(dict)
+        for tenant, document_ids in documents.items():
+            for ids in _slices(document_ids, _DOCUMENTS_PER_QUERY):
+                rows = client.query(
+                    self._collection,
+                    filter=within(tenant, of_documents(ids)),
+                    output_fields=["chunk_id", "document_id", "ordinal", DYNAMIC],
+                    timeout=self._timeout_s,
+                )
+                for row in rows:
+                    place = (row["ordinal"], encoded(decoded(row)))
+                    found[tenant, row["document_id"]][row["chunk_id"]] = place
+        return found
 
     def _vectors(self, client: MilvusClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         if self._describe(client) is None:
             return {}
         found: dict[str, FloatArray] = {}
-        for start in range(0, len(chunk_ids), milvus_schema.MAX_BATCH_ROWS):
+        for ids in _slices(chunk_ids, milvus_schema.MAX_BATCH_ROWS):
             rows = client.query(
                 self._collection,
-                filter=within(tenant, of_chunks(chunk_ids[start : start + milvus_schema.MAX_BATCH_ROWS])),
+                filter=within(tenant, of_chunks(ids)),
                 output_fields=["chunk_id", "vector"],
                 timeout=self._timeout_s,
             )
@@ -336,6 +364,10 @@ class MilvusVectorStore:
                 raise
             return 0
         return int(rows[0]["count(*)"])
+
+
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _place(chunk: StoredChunk) -> _Place:

@@ -18,9 +18,9 @@ def within(tenant: str, condition: Filter | None = None) -> str:
     return own if condition is None else f"{own} and ({rendered(condition)})"
 
 
-def of_document(document_id: str) -> Filter:
-    """Holds for the chunks of the document."""
-    return Comparison("document_id", "==", document_id)
+def of_documents(document_ids: Iterable[str]) -> Filter:
+    """Holds for the chunks of these documents."""
+    return OneOf("document_id", tuple(document_ids))
 
 
 def of_chunks(chunk_ids: Iterable[str]) -> Filter:

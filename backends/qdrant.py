@@ -18,7 +18,7 @@ from backends.qdrant_errors import NOT_FOUND, translated
 from backends.qdrant_filters import TENANT, of_document, within
 from backends.qdrant_schema import Place, place_in, place_of
 from backends.qdrant_settings import QdrantSettings
-from backends.vector_store import Hit, Replaced, Search, StoredChunk, check
+from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
 from schemas.values import FloatArray
 
 T = TypeVar("T")
@@ -60,6 +60,9 @@ class QdrantVectorStore:
 
     async def replace(self, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         return await self._run(lambda client: self._replace(client, tenant, document_id, chunks), self._write)
+
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        return [await self.replace(each.tenant, each.document_id, each.chunks) for each in replacements]
 
     async def vectors(self, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         return await self._run(lambda client: self._vectors(client, tenant, chunk_ids))

@@ -15,7 +15,7 @@ from backends.batching import batched
 from backends.filters import COLUMNS, FIELDS, METADATA_PREFIX, Scalar, kind_of
 from backends.qdrant_filters import ORDER, PLACES, TENANT, order_keys, point_id, within
 from backends.qdrant_settings import QdrantSettings
-from backends.stemming import stems
+from backends.stemming import query_stems, stems
 from backends.vector_store import Hit, Search, StoredChunk, fields_of
 
 VECTOR = "vector"
@@ -130,7 +130,7 @@ def request(search: Search, settings: QdrantSettings) -> models.QueryRequest | N
     query: Any
     params: models.SearchParams | None = None
     if isinstance(search.query, str):
-        counts = Counter(stems(search.query, settings.language))
+        counts = Counter(query_stems(search.query, settings.language))
         query, using = _sparse({stem: float(count) for stem, count in counts.items()}), _WORDS + settings.language
     else:
         query, using = search.query.tolist(), VECTOR

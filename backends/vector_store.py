@@ -79,6 +79,15 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """The chunks that a tenant's document consists of from now on."""
+
+    tenant: str
+    document_id: str
+    chunks: Sequence[StoredChunk]
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """What replacing a document's chunks changed. ``updated`` are those that stayed, at another place in the document
     or with other details.
@@ -133,6 +142,13 @@ class VectorStore(Protocol):
         """Make ``chunks`` the tenant's only chunks of the document; the next search sees it so, and none in between
         sees neither the old nor the new ones. A chunk that is there with the same ordinal and details is left as it is;
         repeating the call changes nothing; no chunks removes the document.
+        """
+        ...
+
+    async def replace_many(self, replacements: Sequence[Replacement]) -> list[Replaced]:
+        """``replace`` for many documents in a few calls; no document may come twice. What each changed.
+
+        If it raises, any of them may have been replaced; repeating the call makes up for the rest.
         """
         ...
 

@@ -13,6 +13,7 @@ from backends.kafka import KafkaSettings
 from infra.local import child
 from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
 from infra.local.milvus import milvus_process
+from infra.local.milvus_server import PORTS, milvus_server_process
 from infra.local.process import Probe, ProcessSpec
 from infra.local.report import Report
 from infra.local.valkey import valkey_process
@@ -74,6 +75,20 @@ async def running_milvus() -> AsyncIterator[str]:
         yield f"http://{address}"
 
 
+@contextlib.asynccontextmanager
+async def running_milvus_server(server: Path) -> AsyncIterator[str]:
+    """An empty standalone Milvus, unpacked in ``server``, for as long as the block runs; gives its address.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    with TemporaryDirectory(prefix="ragline-bench-") as folder:
+        port = _free_range(PORTS)
+        spec = await asyncio.to_thread(milvus_server_process, server, Path(folder) / "server", _HOST, port)
+        async with _started(spec, Path(folder, "log")):
+            yield f"http://{_HOST}:{port}"
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     return _free_ports(1)[0]
@@ -128,3 +143,16 @@ def _free_ports(count: int) -> list[int]:
         for listener in sockets:
             listener.bind((_HOST, 0))
         return [int(listener.getsockname()[1]) for listener in sockets]
+
+
+def _free_range(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on now."""
+    while True:
+        first = _free_ports(1)[0]
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind((_HOST, port))
+            except (OSError, OverflowError):
+                continue
+        return first

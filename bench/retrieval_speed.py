@@ -1,81 +1,78 @@
-"""How fast questions are embedded and searched, one at a time and many at once."""
+"""How fast questions find their passages, one at a time and many at once: through Kafka and a worker for each stage."""
 
-import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from itertools import cycle, islice
-from typing import TypeAlias
+from statistics import median
 
-from bench.figures import percentile
-from bench.retrieval_system import System
-from schemas.events import QueryAccepted
-from workers.runtime.stage import Delivery
+from backends.kafka import KafkaSettings
+from bench.broker import running_broker
+from bench.figures import percentile, rounded
+from bench.hops_process import ROOT
+from bench.retrieval_clients import Measured, running_clients
+from bench.stages_process import StageOptions, Usage, stages_process, usage_of
+from infra.local.report import Report
+from ragline.settings import Settings
+from topics.admin import apply_topics
+from topics.settings import TopicSettings
 
-_CONCURRENT = 64
-_SINGLE = 100
-_LOADED = 1_024
-_WARM_UP = 8
+STAGES = ("query", "embedding", "retrieval")
+CONCURRENT = 64
+_PARTITIONS = 6
 _TOP_K = 5
+_WARM_UP = 128
+_NAMESPACE = "bench"
 
-Waiting: TypeAlias = tuple[Delivery[QueryAccepted], asyncio.Future[None]]
+
+async def speed(
+    questions: Mapping[str, str], milvus_uri: str, single: int, loaded: int, report: Report
+) -> dict[str, float]:
+    """Questions a second, latencies and CPU time in milliseconds, in the default mode, from a collection that is there.
+
+    ``single`` questions are asked one after the other, ``loaded`` by clients that are ``CONCURRENT`` at a time.
+    """
+    async with AsyncExitStack() as stack:
+        kafka = await stack.enter_async_context(running_broker(ROOT / ".ragline", report))
+        settings = Settings.model_validate(_settings(kafka, milvus_uri))
+        await apply_topics(kafka, TopicSettings(partitions=_PARTITIONS), settings.names)
+        usages = {"milvus": usage_of("milvus_lite")}
+        for stage in STAGES:
+            options = StageOptions(stages=(stage,), settings=_settings(kafka, milvus_uri))
+            usages[stage] = await stack.enter_async_context(stages_process(options))
+        clients = await stack.enter_async_context(running_clients(kafka, settings.names, _PARTITIONS))
+        texts = list(questions.values())
+        await clients.ask(_some(texts, _WARM_UP), CONCURRENT, _TOP_K)
+        figures: dict[str, float] = {}
+        for name, count, concurrent in (("single", single, 1), ("loaded", loaded, CONCURRENT)):
+            before = _cpu_s(usages)
+            measured = await clients.ask(_some(texts, count), concurrent, _TOP_K)
+            used = {of: (after - before[of]) * 1000 / count for of, after in _cpu_s(usages).items()}
+            figures |= _figures(name, measured, used)
+            report(f"{concurrent} at a time: {rounded(_figures(name, measured, used))}")
+        return rounded(figures | {"qps_ratio": figures["qps_loaded"] / figures["qps_single"]})
 
 
-async def speed(system: System, questions: Mapping[str, str]) -> dict[str, object]:
-    """Questions a second and their latency in milliseconds, in the default mode."""
-    accepted = await system.accept(questions, top_k=_TOP_K)
-    for one in accepted[:_WARM_UP]:
-        await system.passages([one])
-    single, single_qps = await _one_by_one(system, list(islice(cycle(accepted), _SINGLE)))
-    loaded, loaded_qps = await _at_once(system, list(islice(cycle(accepted), _LOADED)))
-    return {
-        "qps_single": round(single_qps, 1),
-        "qps_loaded": round(loaded_qps, 1),
-        "qps_ratio": round(loaded_qps / single_qps, 2),
-        "single_p50_ms": round(percentile(single, 0.5), 1),
-        "single_p95_ms": round(percentile(single, 0.95), 1),
-        "loaded_p50_ms": round(percentile(loaded, 0.5), 1),
-        "loaded_p95_ms": round(percentile(loaded, 0.95), 1),
+def _figures(name: str, measured: Measured, cpu_ms: Mapping[str, float]) -> dict[str, float]:
+    figures = {
+        f"qps_{name}": measured.qps,
+        f"{name}_p50_ms": percentile(measured.latencies_ms, 0.5),
+        f"{name}_p95_ms": percentile(measured.latencies_ms, 0.95),
     }
+    figures |= {f"{name}_{stage}_ms": median(values) for stage, values in measured.stages_ms.items()}
+    return figures | {f"{name}_{of}_cpu_ms": used for of, used in cpu_ms.items()}
 
 
-async def _one_by_one(system: System, accepted: list[Delivery[QueryAccepted]]) -> tuple[list[float], float]:
-    began = time.monotonic()
-    latencies = []
-    for one in accepted:
-        start = time.monotonic()
-        await system.passages([one])
-        latencies.append((time.monotonic() - start) * 1000)
-    return latencies, len(accepted) / (time.monotonic() - began)
+def _cpu_s(usages: Mapping[str, Usage]) -> dict[str, float]:
+    return {name: usage.cpu_s() for name, usage in usages.items()}
 
 
-async def _at_once(system: System, accepted: list[Delivery[QueryAccepted]]) -> tuple[list[float], float]:
-    """Clients that each ask again when they have their answer; what waits becomes the next batch, as in a worker."""
-    waiting: asyncio.Queue[Waiting] = asyncio.Queue()
-    rest = iter(accepted)
-    latencies: list[float] = []
+def _some(texts: Sequence[str], count: int) -> list[str]:
+    return list(islice(cycle(texts), count))
 
-    async def ask() -> None:
-        for one in rest:
-            answered = asyncio.get_running_loop().create_future()
-            start = time.monotonic()
-            waiting.put_nowait((one, answered))
-            await answered
-            latencies.append((time.monotonic() - start) * 1000)
 
-    async def serve() -> None:
-        while True:
-            batch = [await waiting.get()]
-            while not waiting.empty() and len(batch) < system.max_batch:
-                batch.append(waiting.get_nowait())
-            await system.passages([one for one, _ in batch])
-            for _, answered in batch:
-                answered.set_result(None)
-
-    began = time.monotonic()
-    async with asyncio.TaskGroup() as tasks:
-        server = tasks.create_task(serve())
-        async with asyncio.TaskGroup() as clients:
-            for _ in range(_CONCURRENT):
-                clients.create_task(ask())
-        server.cancel()
-    return latencies, len(accepted) / (time.monotonic() - began)
+def _settings(kafka: KafkaSettings, milvus_uri: str) -> dict[str, object]:
+    return {
+        "namespace": _NAMESPACE,
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers},
+        "milvus": {"uri": milvus_uri},
+    }

@@ -36,9 +36,11 @@ class System:
     """Each stage's ``handle``, one after the other."""
 
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
-        self._store = MilvusVectorStore(settings.milvus)
-        self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self._store)
-        self._indexing = IndexingStage(settings.indexing, self._store, settings.embedder.dimensions)
+        self.embedder = embedder
+        self.store = MilvusVectorStore(settings.milvus)
+        self.late_interaction = LateInteractionReranker(settings.embedder, settings.retrieval.late_interaction_cache_mb)
+        self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self.store)
+        self._indexing = IndexingStage(settings.indexing, self.store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
         self._embedding = EmbeddingStage(settings.embedding, embedder)
         self._retrieval = RetrievalStage(
@@ -46,14 +48,13 @@ class System:
             MilvusVectorStore(settings.milvus),
             settings.milvus.collection,
             settings.embedder.dimensions,
-            {"late_interaction": LateInteractionReranker(settings.embedder)},
+            {"late_interaction": self.late_interaction},
         )
-        self._embedder = embedder
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["System"]:
         """The same, started; stopped when the block ends."""
-        await self._embedder.start()
+        await self.embedder.start()
         stages = (self._indexing, self._retrieval)
         for stage in stages:
             await stage.start()
@@ -62,12 +63,12 @@ class System:
         finally:
             for stage in stages:
                 await stage.stop()
-            await self._embedder.close()
+            await self.embedder.close()
 
     async def fill(self, documents: Iterable[tuple[str, DocumentSubmitted]]) -> AsyncIterator[int]:
         """Make the documents searchable; yields how many are."""
         done = 0
-        for some in _batches(documents, _DOCUMENTS):
+        for some in batches(documents, _DOCUMENTS):
             chunked = [_delivery(key, _whole(key, document)) for key, document in some]
             embedded = await self._chunk_embedding.handle(chunked)
             for outcome in await self._indexing.handle([_next(outcome) for outcome in embedded]):
@@ -77,7 +78,7 @@ class System:
 
     async def flush(self) -> None:
         """Bring everything into the index."""
-        await self._store.flush()
+        await self.store.flush()
 
     @property
     def max_batch(self) -> int:
@@ -101,7 +102,7 @@ class System:
         """Documents of each question with falling scores, a document once: where its best passage is."""
         accepted = await self.accept(questions, **options)
         found: dict[str, dict[str, float]] = {}
-        for some in _batches(accepted, self.max_batch):
+        for some in batches(accepted, self.max_batch):
             for delivery, passages in zip(some, await self.passages(some), strict=True):
                 documents = dict.fromkeys(passage.document_id for passage in passages)
                 found[delivery.key] = {document: 1 / rank for rank, document in enumerate(documents, 1)}
@@ -131,7 +132,8 @@ def _next(outcome: Outcome) -> Delivery[Any]:
     return _delivery(event.key, event)
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items, at most ``size`` at a time."""
     rest = iter(items)
     while some := list(islice(rest, size)):
         yield some

@@ -171,7 +171,9 @@ def _exported(settings: Settings, model: Path) -> Path:
 
 
 _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
-    "late_interaction": lambda settings: LateInteractionReranker(settings.embedder),
+    "late_interaction": lambda settings: LateInteractionReranker(
+        settings.embedder, settings.retrieval.late_interaction_cache_mb
+    ),
     "cross_encoder": lambda settings: CrossEncoderReranker(settings.cross_encoder),
 }
 

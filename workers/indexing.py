@@ -9,10 +9,11 @@ import structlog
 import tenacity
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
-from backends.vector_store import StoredChunk, VectorStore
+from backends.vector_store import Replaced, Replacement, StoredChunk, VectorStore
 from schemas.events import ChunksEmbedded, DocumentIndexed
 from topics.specs import CHUNKS_EMBEDDED, TopicSpec
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, UnavailableError
+from workers.isolation import call_isolated
+from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, StageError, UnavailableError
 from workers.settings import IndexingSettings
 
 log = structlog.get_logger(__name__)
@@ -76,27 +77,27 @@ class IndexingStage:
         if self._flusher is not None and self._flusher.done():
             self._flusher.result()
         outcomes: list[Outcome] = []
-        away: BackendUnavailableError | None = None
-        for delivery in deliveries:
-            if away is None:
-                try:
-                    outcomes.append(await self._index(delivery.event))
-                    continue
-                except BackendUnavailableError as error:
-                    away = error
+        away: UnavailableError | None = None
+        for turn in _turns([delivery.event for delivery in deliveries]):
             # Each would wait for the same store, and an older revision must not come after a newer one.
-            outcomes.append(UnavailableError("vector_store_unavailable", str(away)))
+            written = [UnavailableError(away.code, str(away)) for _ in turn] if away else await self._index(turn)
+            away = away or next((outcome for outcome in written if isinstance(outcome, UnavailableError)), None)
+            outcomes += written
         return outcomes
 
-    async def _index(self, event: ChunksEmbedded) -> Outcome:
-        try:
-            chunks = stored_chunks(event)
-        except ValueError as error:
-            return PoisonError("bad_embedding", f"The chunks of the document cannot be stored: {error}.")
-        try:
-            replaced = await self._store.replace(event.tenant, event.document_id, chunks)
-        except BackendRejectedError as error:
-            return PoisonError("vector_store_rejected", str(error))
+    async def _index(self, events: Sequence[ChunksEmbedded]) -> list[Outcome]:
+        """Write documents that are all different ones."""
+        read = [_replacement(event) for event in events]
+        replacements = [each for each in read if isinstance(each, Replacement)]
+        results = iter(await call_isolated(replacements, self._store.replace_many, "vector_store"))
+        return [
+            each if isinstance(each, StageError) else self._outcome(event, next(results))
+            for event, each in zip(events, read, strict=True)
+        ]
+
+    def _outcome(self, event: ChunksEmbedded, replaced: Replaced | StageError) -> Outcome:
+        if isinstance(replaced, StageError):
+            return replaced
         if replaced.added or replaced.removed or replaced.updated:
             self._unflushed = True
             self._written.set()
@@ -104,7 +105,7 @@ class IndexingStage:
             document_id=event.document_id,
             revision=event.revision,
             tenant=event.tenant,
-            chunks=len(chunks),
+            chunks=len(event.chunks),
             added=replaced.added,
             removed=replaced.removed,
             updated=replaced.updated,
@@ -136,6 +137,27 @@ class IndexingStage:
 def _log_waiting(state: tenacity.RetryCallState) -> None:
     if state.outcome is not None:
         log.warning("waiting for the vector store", error=str(state.outcome.exception()))
+
+
+def _turns(events: Sequence[ChunksEmbedded]) -> list[list[ChunksEmbedded]]:
+    """The events in their order, cut before each document that is in the same turn already."""
+    turns: list[list[ChunksEmbedded]] = []
+    seen: set[tuple[str, str]] = set()
+    for event in events:
+        document = (event.tenant, event.document_id)
+        if not turns or document in seen:
+            turns.append([])
+            seen.clear()
+        turns[-1].append(event)
+        seen.add(document)
+    return turns
+
+
+def _replacement(event: ChunksEmbedded) -> Replacement | StageError:
+    try:
+        return Replacement(event.tenant, event.document_id, stored_chunks(event))
+    except ValueError as error:
+        return PoisonError("bad_embedding", f"The chunks of the document cannot be stored: {error}.")
 
 
 def stored_chunks(event: ChunksEmbedded) -> list[StoredChunk]:

@@ -113,6 +113,11 @@ def _fused(probe: Probe, results: Sequence[Sequence[Hit]], settings: RetrievalSe
     return [Candidate(chunks[key], scores[key]) for key in best_first(scores)]
 
 
+def passage_text(chunk: StoredChunk) -> str:
+    """What a reranker reads of a chunk."""
+    return f"{chunk.title}\n\n{chunk.text}" if chunk.title else chunk.text
+
+
 def reranked(ranking: Ranking, scores: Sequence[float], weight: float) -> Ranking:
     """The first candidates, those that there are scores for, by a weighted sum of these and their own, each stretched
     to 0 to 1; the rest comes after them as it was.

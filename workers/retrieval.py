@@ -16,7 +16,17 @@ from schemas.values import ExpandedText, FloatArray, Passage
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
 from workers.isolation import as_stage_errors, call_isolated
 from workers.neighbourhood import around, widened
-from workers.ranking import Probe, Question, Ranking, chosen, fused, reranked, searches, similarity
+from workers.ranking import (
+    Probe,
+    Question,
+    Ranking,
+    chosen,
+    fused,
+    passage_text,
+    reranked,
+    searches,
+    similarity,
+)
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError
 from workers.settings import RetrievalSettings
 
@@ -155,7 +165,7 @@ class RetrievalStage:
         settings = self._settings
         weight = settings.cross_encoder_weight if name == "cross_encoder" else settings.late_interaction_weight
         best = ranking[: settings.rerank_candidates]
-        scores = await self._rerankers[name].score(question.text, [_text(candidate.chunk) for candidate in best])
+        scores = await self._rerankers[name].score(question.text, [passage_text(candidate.chunk) for candidate in best])
         return reranked(ranking, scores, weight)
 
     async def _widened(self, question: Question, chunks: list[StoredChunk]) -> list[StoredChunk]:
@@ -164,10 +174,6 @@ class RetrievalStage:
             return chunks
         near = await self._store.select(question.tenant, around(chunks, reach), len(chunks) * (2 * reach + 1))
         return widened(chunks, near, reach)
-
-
-def _text(chunk: StoredChunk) -> str:
-    return f"{chunk.title}\n\n{chunk.text}" if chunk.title else chunk.text
 
 
 def _passage(chunk: StoredChunk, vector: FloatArray) -> Passage:

@@ -7,6 +7,10 @@ from pathlib import Path
 from infra.local.probes import grpc_answers
 from infra.local.process import ProcessSpec
 
+# Milvus Lite reads row by row what it has not written to its files yet, in each search and each write: a batch or two
+# may wait, not the 128 MiB of its default.
+_UNWRITTEN_BYTES = 8 * 1024 * 1024
+
 
 def milvus_process(folder: Path, host: str, port: int) -> ProcessSpec:
     """A Milvus Lite server on ``folder``."""
@@ -18,6 +22,7 @@ def milvus_process(folder: Path, host: str, port: int) -> ProcessSpec:
             *(sys.executable, "-m", "milvus_lite", "server"),
             *("--data-dir", str(folder.absolute()), "--host", host, "--port", str(port)),
         ),
+        env={"MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES": str(_UNWRITTEN_BYTES)},
         ready=grpc_answers(host, port),
         # It closes its data files on SIGINT only.
         stop_signal=signal.SIGINT,

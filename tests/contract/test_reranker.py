@@ -15,6 +15,7 @@ from backends.late_interaction import LateInteractionReranker
 from backends.memory_reranker import SharedWordsReranker
 from backends.reranker import CrossEncoderSettings, Reranker
 from infra.local.models import embedder_path
+from schemas.values import FloatArray
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,7 +34,9 @@ async def start(reranker: Reranker) -> Reranker:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def late_interaction() -> AsyncIterator[Reranker]:
-    reranker = await start(LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu")))
+    reranker = await start(
+        LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1)
+    )
     yield reranker
     await reranker.close()
 
@@ -105,6 +108,32 @@ async def test_what_answers_comes_first(name: str, request: pytest.FixtureReques
     reranker = SharedWordsReranker() if name == "shared_words" else request.getfixturevalue(name)
     far, near = await reranker.score(QUESTION, [FAR, NEAR])
     assert near > far
+
+
+@pytest.mark.models
+async def test_what_was_read_is_read_no_more_while_there_is_room() -> None:
+    read: list[str] = []
+
+    class Counting(LateInteractionReranker):
+        def _token_vectors(self, texts: list[str]) -> list[FloatArray]:
+            read.extend(texts)
+            return super()._token_vectors(texts)
+
+    # A token has 384 half-precision numbers: 1 MiB are some 1,365 tokens, and a passage has 256 of them at most.
+    reranker = Counting(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1)
+    await start(reranker)
+    long = [f"{number} " + "word " * 300 for number in range(6)]
+    try:
+        first = await reranker.score(QUESTION, [NEAR, FAR, NEAR])
+        assert first[0] == first[2]
+        assert read == [QUESTION, NEAR, FAR]
+        assert await reranker.score(QUESTION, [FAR, NEAR]) == [first[1], first[0]]
+        assert read[3:] == [QUESTION]
+        await reranker.score(QUESTION, long)
+        await reranker.score(QUESTION, [NEAR])
+        assert read[4:] == [QUESTION, *long, QUESTION, NEAR]
+    finally:
+        await reranker.close()
 
 
 @pytest.mark.models

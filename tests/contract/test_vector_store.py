@@ -15,6 +15,7 @@ from backends.vector_store import (
     MAX_TEXT_BYTES,
     Hit,
     Replaced,
+    Replacement,
     Search,
     StoredChunk,
     VectorStore,
@@ -437,6 +438,48 @@ async def test_text_is_never_read_as_a_filter(store: VectorStore) -> None:
         assert await store.replace(text, text, []) == Replaced(0, 1)
         assert await find(store, tenant=text) == []
         assert await find(store) == ["innocent"]
+
+
+async def test_many_documents_are_replaced_at_once(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a"), chunk("b", ordinal=1)])
+    await store.replace("t", "e", [chunk("c", document="e")])
+    await store.replace("u", "d", [chunk("own", tenant="u")])
+    replacements = [
+        Replacement("t", "d", [chunk("b", ordinal=1), chunk("new", ordinal=2)]),
+        Replacement("t", "e", []),
+        Replacement("u", "d", [chunk("own", tenant="u", ordinal=3)]),
+        Replacement("t", "never there", []),
+        Replacement("t", "f", [chunk("f", document="f")]),
+    ]
+    assert await store.replace_many(replacements) == [
+        Replaced(added=1, removed=1),
+        Replaced(added=0, removed=1),
+        Replaced(added=0, removed=0, updated=1),
+        Replaced(added=0, removed=0),
+        Replaced(added=1, removed=0),
+    ]
+    assert sorted(await find(store)) == ["b", "f", "new"]
+    assert await find(store, tenant="u") == ["own"]
+    assert set(await store.replace_many(replacements)) == {Replaced(added=0, removed=0)}
+    assert await store.replace_many([]) == []
+
+
+async def test_of_many_documents_one_that_cannot_be_kept_is_refused(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("a")])
+    bad = with_changes(chunk("bad", document="e"), vector=np.ones(3, dtype=np.float32))
+    with pytest.raises(BackendRejectedError):
+        await store.replace_many([Replacement("t", "d", [chunk("b")]), Replacement("t", "e", [bad])])
+    # Whether those before it were replaced is not said.
+    assert await find(store) in (["a"], ["b"])
+
+
+async def test_many_documents_create_a_missing_collection(empty: VectorStore) -> None:
+    assert await empty.replace_many([Replacement("t", "d", [])]) == [Replaced(0, 0)]
+    assert await empty.replace_many([Replacement("t", "d", []), Replacement("t", "e", [chunk("a", document="e")])]) == [
+        Replaced(0, 0),
+        Replaced(1, 0),
+    ]
+    assert await find(empty) == ["a"]
 
 
 async def test_refuses_a_vector_of_another_length(store: VectorStore) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from backends import milvus_filters
 from backends.filter_parser import parse_filter
 from backends.filters import AnyOf, Comparison
-from backends.milvus_filters import of_chunks, of_document, within
+from backends.milvus_filters import of_chunks, of_documents, within
 
 
 @given(st.text())
@@ -29,7 +29,7 @@ def test_a_literal_ends_where_it_should(text: str) -> None:
 
 def test_every_filter_is_within_the_tenant() -> None:
     assert within("t") == 'tenant == "t"'
-    assert within('a"b', of_document("d")) == 'tenant == "a\\"b" and (document_id == "d")'
+    assert within('a"b', of_documents(["d"])) == 'tenant == "a\\"b" and (document_id in ["d"])'
     assert within("t", of_chunks(["a", "\\"])) == 'tenant == "t" and (chunk_id in ["a", "\\\\"])'
     wide = AnyOf((Comparison("ordinal", ">=", 0), Comparison("title", "!=", "x")))
     assert within("t", wide) == 'tenant == "t" and ((ordinal >= 0) or (title != "x"))'

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.stemming import stemmed, stems
+from backends.stemming import query_stems, stemmed, stems
 
 
 def test_endings_case_and_marks_do_not_count() -> None:
@@ -14,6 +14,13 @@ def test_endings_case_and_marks_do_not_count() -> None:
     assert stems("Die Häuser; der Häusern", "german") == ["die", "haus", "der", "haus"]
     assert stems("\ufb01ne \uff21\uff22", "english") == ["fine", "ab"]
     assert stems(" ?!…_ ", "english") == []
+
+
+def test_of_a_query_only_words_count_that_tell_something() -> None:
+    assert query_stems("The mice are in THE house", "english") == ["mice", "hous"]
+    assert query_stems("To be, or not to be!", "english") == ["to", "be", "or", "not", "to", "be"]
+    assert query_stems("in der Not", "german") == ["in", "der", "not"]
+    assert query_stems("", "english") == []
 
 
 @given(st.text())

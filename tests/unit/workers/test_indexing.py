@@ -1,7 +1,7 @@
 """The indexing stage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.memory_vector_store import MemoryVectorStore
-from backends.vector_store import Search
+from backends.vector_store import Replaced, Replacement, Search
 from schemas.events import ChunksEmbedded, DocumentIndexed
 from schemas.headers import Headers, Origin
 from schemas.values import Chunk, Embedding
@@ -134,6 +134,37 @@ async def test_a_store_that_goes_away_holds_back_the_rest_of_the_batch(start: St
     store.away = False
     outcomes = await stage.handle([deliver("a"), deliver("b", revision="2")])
     assert [indexed(outcome) for outcome in outcomes] == [("1", 1, 1, 0), ("2", 1, 1, 1)]
+
+
+async def test_documents_of_a_batch_are_written_together_and_revisions_of_one_in_turn(
+    start: Start, store: Store
+) -> None:
+    stage = await start()
+    calls: list[list[str]] = []
+    replace_many = store.replace_many
+
+    async def counted(replacements: Sequence[Replacement]) -> list[Replaced]:
+        calls.append([each.document_id for each in replacements])
+        return await replace_many(replacements)
+
+    store.replace_many = counted
+    await stage.handle([deliver("a", document_id=name) for name in ("d", "e", "f", "d", "g", "d")])
+    assert calls == [["d", "e", "f"], ["d", "g"], ["d"]]
+
+
+async def test_no_revision_overtakes_one_that_is_held_back(start: Start, store: Store) -> None:
+    stage = await start()
+    replace_many = store.replace_many
+
+    async def away_once(_: Sequence[Replacement]) -> list[Replaced]:
+        store.replace_many = replace_many
+        msg = "it is away"
+        raise BackendUnavailableError(msg)
+
+    store.replace_many = away_once
+    outcomes = await stage.handle([deliver("a"), deliver("b", document_id="e"), deliver("c", revision="2")])
+    assert [type(outcome) for outcome in outcomes] == [UnavailableError] * 3
+    assert await texts_in(store) == set()
 
 
 async def test_starting_waits_for_a_store_that_is_away(store: Store) -> None:
