@@ -98,6 +98,18 @@ async def test_each_question_gets_its_passages_by_its_own_options(store: MemoryV
     assert [found(outcome) for outcome in outcomes] == [["east", "between"], ["north"], [], ["north"]]
 
 
+async def test_a_passage_says_where_it_is_and_what_its_document_says(store: MemoryVectorStore) -> None:
+    chunk = StoredChunk("c", "e", "t", "Title", "s", 0, "x", EAST, 3, 4, "Guide > Use", {"year": 2021})
+    await store.replace("t", "e", [chunk])
+    [outcome] = await make_stage(store).handle([deliver(filter="metadata.year >= 2020 and page == 3")])
+    assert isinstance(outcome, Produce)
+    [event] = outcome.events
+    assert isinstance(event, PassagesRetrieved)
+    [passage] = event.passages
+    assert (passage.page, passage.last_page, passage.heading) == (3, 4, "Guide > Use")
+    assert passage.metadata == {"year": 2021}
+
+
 async def test_words_find_what_vectors_do_not(store: MemoryVectorStore) -> None:
     outcomes = await make_stage(store).handle(
         [
