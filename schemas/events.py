@@ -15,6 +15,7 @@ from schemas.values import (
     Count,
     Embedding,
     Integer,
+    JsonObject,
     Lane,
     Moment,
     Passage,
@@ -405,6 +406,48 @@ class ApiKeyRevoked(ApiKeyEvent):
     TYPE = "ragline.api_key.revoked.v1"
 
 
+# --- an index ---------------------------------------------------------------------------------------------
+
+
+class IndexVersion(Value):
+    """A collection of chunks and the settings that it is made with. ``settings`` are by section and name, as in the
+    settings file; one that is not there is the file's.
+    """
+
+    version: Positive
+    collection: str
+    embedding_model: str
+    settings: JsonObject
+    made_at: Moment
+
+
+class IndexChanged(Event):
+    """Which collections stand behind the name ``alias`` from now on.
+
+    Questions are answered from ``live``; ``previous`` is what was live before, kept for a way back; ``building`` is being
+    filled to be live next. No version has a number above ``last``, nor had one ever: a number is never given twice.
+    """
+
+    TYPE = "ragline.index.changed.v1"
+
+    alias: str
+    live: IndexVersion
+    previous: Annotated[IndexVersion | None, Field(exclude_if=is_unset)] = None
+    building: Annotated[IndexVersion | None, Field(exclude_if=is_unset)] = None
+    last: Positive
+    by: str
+    at: Moment
+
+    @property
+    def key(self) -> str:
+        return self.alias
+
+    @property
+    def versions(self) -> tuple[IndexVersion, ...]:
+        """All that there are, the live one first."""
+        return tuple(version for version in (self.live, self.previous, self.building) if version)
+
+
 EVENTS: tuple[type[Event], ...] = (
     QueryAsked,
     QueryAccepted,
@@ -426,5 +469,6 @@ EVENTS: tuple[type[Event], ...] = (
     DeadLetterDropped,
     ApiKeyCreated,
     ApiKeyRevoked,
+    IndexChanged,
 )
 EVENT_BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}

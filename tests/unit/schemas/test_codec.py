@@ -27,6 +27,8 @@ def _values(annotation: Any, limits: list[Any]) -> st.SearchStrategy[Any]:
         strategy = _values(inner, [*limits, *own])
     elif get_origin(annotation) is tuple:
         strategy = st.lists(_values(arguments[0], []), max_size=3).map(tuple)
+    elif get_origin(annotation) is dict:
+        strategy = st.dictionaries(TEXT, TEXT | st.integers(0, 9), max_size=3)
     elif get_origin(annotation) is Literal:
         strategy = st.sampled_from(arguments)
     elif arguments:
