@@ -1,15 +1,19 @@
 """Builds each stage from the settings: the one place where stages meet the systems outside."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from backends.aliases import Aliases
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
 from backends.engine import create_engine
+from backends.index_topic import FollowedIndex
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
 from backends.milvus import MilvusVectorStore
+from backends.milvus_aliases import MilvusAliases
 from backends.redis_live_view import RedisLiveView
 from backends.references import References
 from backends.reranker import Reranker
@@ -18,11 +22,13 @@ from backends.tokenizer import ChatTokenizer
 from backends.vector_store import VectorStore
 from infra.local.models import embedder_path, engine_path
 from ragline.settings import Settings, SettingsError
+from ragline.versioned_places import VersionedPlaces
 from workers.chunk_embedding import ChunkEmbeddingStage
 from workers.chunking import ChunkingStage
 from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
 from workers.indexing import IndexingStage
+from workers.places import OnePlace, Places
 from workers.projector import ProjectorStage
 from workers.prompt import PromptStage
 from workers.query import QueryStage
@@ -33,8 +39,21 @@ from workers.template import TEMPLATES_PATH, PromptTemplate, TemplateError, load
 AnyStage: TypeAlias = BatchedStage[Any] | ConcurrentStage[Any]
 
 
-def build_stage(name: str, settings: Settings) -> AnyStage:
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What binds a stage to the versions of the index: all of them as they are ``followed``, the ``settings`` without
+    any version's, and whether the stage works for the version that is live.
+    """
+
+    followed: FollowedIndex
+    settings: Settings
+    is_live: bool
+
+
+def build_stage(name: str, settings: Settings, binding: Binding | None = None) -> AnyStage:
     """Build a stage; nothing is loaded or connected before its ``start``.
+
+    Without a ``binding`` there is one collection, the one that the settings name.
 
     Raises:
         SettingsError: the settings do not fit together, or there is no such stage.
@@ -43,6 +62,8 @@ def build_stage(name: str, settings: Settings) -> AnyStage:
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
+        if binding is not None and name in _BOUND:
+            return _BOUND[name](with_local_models(settings), binding)
         return STAGES[name](with_local_models(settings))
     except (TemplateError, ValueError) as error:
         raise SettingsError(str(error)) from error
@@ -68,11 +89,10 @@ def _embedding(settings: Settings) -> AnyStage:
     return EmbeddingStage(settings.embedding, _embedder(settings))
 
 
-def _retrieval(settings: Settings) -> AnyStage:
+def _retrieval(settings: Settings, places: Places | None = None) -> AnyStage:
     rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
-    return RetrievalStage(
-        settings.retrieval, create_store(settings), settings.milvus.collection, settings.embedder.dimensions, rerankers
-    )
+    only = OnePlace(create_store(settings), settings.milvus.collection, settings.embedder.dimensions)
+    return RetrievalStage(settings.retrieval, places or only, rerankers)
 
 
 def _prompt(settings: Settings) -> AnyStage:
@@ -99,8 +119,8 @@ def _chunk_embedding(settings: Settings) -> AnyStage:
     return ChunkEmbeddingStage(settings.chunk_embedding, _embedder(settings), create_store(settings))
 
 
-def _indexing(settings: Settings) -> AnyStage:
-    return IndexingStage(settings.indexing, create_store(settings), settings.embedder.dimensions)
+def _indexing(settings: Settings, alias: str = "") -> AnyStage:
+    return IndexingStage(settings.indexing, create_store(settings, alias), settings.embedder.dimensions)
 
 
 def _projector(settings: Settings) -> AnyStage:
@@ -119,6 +139,15 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
     "projector": _projector,
 }
 
+_BOUND: Mapping[str, Callable[[Settings, Binding], AnyStage]] = {
+    "retrieval": lambda settings, binding: _retrieval(
+        settings, VersionedPlaces(binding.settings, binding.followed, create_store)
+    ),
+    "indexing": lambda settings, binding: _indexing(
+        settings, binding.settings.milvus.collection if binding.is_live else ""
+    ),
+}
+
 
 def _embedder(settings: Settings) -> Embedder:
     return SentenceTransformersEmbedder(settings.embedder)
@@ -130,9 +159,14 @@ _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
 }
 
 
-def create_store(settings: Settings) -> VectorStore:
-    """The collection of chunks."""
-    return MilvusVectorStore(settings.milvus)
+def create_store(settings: Settings, alias: str = "") -> VectorStore:
+    """The collection of chunks; ``alias`` stands for it as soon as it is prepared, unless it stands for another."""
+    return MilvusVectorStore(settings.milvus, alias)
+
+
+def create_aliases(settings: Settings) -> Aliases:
+    """The names that stand for collections."""
+    return MilvusAliases(settings.milvus)
 
 
 def _live_view(settings: Settings) -> LiveView:

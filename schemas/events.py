@@ -422,10 +422,10 @@ class IndexVersion(Value):
 
 
 class IndexChanged(Event):
-    """Which collections stand behind the name ``alias`` from now on.
+    """Which collections stand behind the name ``alias`` from now on; a pipeline has one such name.
 
-    Questions are answered from ``live``; ``previous`` is what was live before, kept for a way back; ``building`` is being
-    filled to be live next. No version has a number above ``last``, nor had one ever: a number is never given twice.
+    Questions are answered from ``live``; ``previous`` is what was live before, kept for a way back; ``building`` is
+    being filled to be live next. ``last`` is the highest number that a version ever had: none is given twice.
     """
 
     TYPE = "ragline.index.changed.v1"

@@ -15,6 +15,7 @@ from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
 from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
+from workers.places import OnePlace
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
@@ -68,7 +69,7 @@ async def store() -> MemoryVectorStore:
 
 def make_stage(store: MemoryVectorStore, reranker: Reranker | None = None, **settings: Any) -> RetrievalStage:
     rerankers = {"late_interaction": reranker} if reranker else {}
-    return RetrievalStage(RetrievalSettings(**settings), store, "kept", 2, rerankers)
+    return RetrievalStage(RetrievalSettings(**settings), OnePlace(store, "kept", 2), rerankers)
 
 
 def found(outcome: Outcome) -> list[str]:
