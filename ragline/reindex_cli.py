@@ -49,7 +49,7 @@ def run(
     timeout_s: Annotated[float, typer.Option(min=1, help="Give up after so many seconds without progress.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Fill a new version of the index with all documents, and let it take over; questions are answered all the while."""
+    """Fill a new version of the index with all documents, and let it take over; questions are answered meanwhile."""
     settings: Settings = context.obj.settings.with_local_addresses()
     options = Options(embedder, index, chunking)
     try:

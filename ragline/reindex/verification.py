@@ -100,15 +100,18 @@ async def _chunk_of(
 
 
 async def _search(store: VectorStore, chosen: Sequence[StoredChunk], language: str) -> Checked:
-    by_vector = await store.search([Search(chunk.vector, chunk.tenant, WITHIN) for chunk in chosen])
     worded = [chunk for chunk in chosen if stems(chunk.text, language)]
-    by_words = await store.search([Search(chunk.text, chunk.tenant, WITHIN) for chunk in worded])
-    return Checked(
-        samples=len(chosen),
-        by_vector=sum(map(_is_found, chosen, by_vector)),
-        with_words=len(worded),
-        by_words=sum(map(_is_found, worded, by_words)),
-    )
+    by_vector = await _found(store, chosen, [Search(chunk.vector, chunk.tenant, WITHIN) for chunk in chosen])
+    by_words = await _found(store, worded, [Search(chunk.text, chunk.tenant, WITHIN) for chunk in worded])
+    return Checked(samples=len(by_vector), by_vector=sum(by_vector), with_words=len(by_words), by_words=sum(by_words))
+
+
+async def _found(store: VectorStore, chunks: Sequence[StoredChunk], searches: Sequence[Search]) -> list[bool]:
+    """Whether each chunk is found; one that is no longer there is left out."""
+    results = list(map(_is_found, chunks, await store.search(searches)))
+    missed = [chunk for chunk, is_found in zip(chunks, results, strict=True) if not is_found]
+    gone = {chunk.chunk_id for chunk in missed if not await store.vectors(chunk.tenant, [chunk.chunk_id])}
+    return [is_found for chunk, is_found in zip(chunks, results, strict=True) if chunk.chunk_id not in gone]
 
 
 def _is_found(chunk: StoredChunk, hits: Sequence[Hit]) -> bool:
