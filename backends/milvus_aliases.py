@@ -79,13 +79,7 @@ def check_free(client: MilvusClient, alias: str, timeout_s: float) -> None:
         BackendRejectedError: one has.
         MilvusException: Milvus does not answer, or refuses the request.
     """
-    try:
-        name = client.describe_collection(alias, timeout=timeout_s)["collection_name"]
-    except MilvusException as error:
-        if error.code != COLLECTION_NOT_FOUND:
-            raise
-        return
-    if name == alias:
+    if alias in client.list_collections(timeout=timeout_s):
         raise BackendRejectedError(
             f"{alias!r} is a collection, made before there were versions of the index; drop it in Milvus, or name "
             "another (milvus.collection), and ingest again"

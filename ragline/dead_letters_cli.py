@@ -8,10 +8,9 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
 import typer
-from aiokafka.errors import KafkaError
 
 from ragline import letter_text, letters
-from ragline.dead_letters import DeadLetters, DeadLettersError
+from ragline.dead_letters import DeadLetters, DeadLettersError, answering
 from ragline.endings import live_names
 from ragline.letters import Filter, Letter, State
 from ragline.redrive import Clerk, Outcome
@@ -230,11 +229,12 @@ def _settle(
 
 
 async def _names(settings: Settings) -> Namespace:
-    """The names of the live version of the index: letters of others were written by workers that are gone."""
-    try:
-        return await live_names(settings.kafka, settings.names)
-    except (KafkaError, OSError) as error:
-        raise DeadLettersError(f"Kafka: {str(error) or type(error).__name__}") from None
+    """The names of the live version of the index: letters of another one were written for a collection that is not."""
+    with answering(settings.kafka.bootstrap_servers):
+        try:
+            return await live_names(settings.kafka, settings.names)
+        except OSError as error:
+            raise DeadLettersError(str(error)) from error
 
 
 def _settings(context: typer.Context) -> Settings:

@@ -125,5 +125,5 @@ async def check_failures(kafka: KafkaSettings, live: Namespace, tally: Tally) ->
             now.end(event.document_id, Ended.of(event))
     lost = {document: reason for document, reason in failures.items() if now.is_searchable(document)}
     if lost:
-        named = "; ".join(f"{document}: {reason}" for document, reason in list(lost.items())[:_SHOWN])
+        named = "; ".join(f"{document}: {reason.rstrip('.')}" for document, reason in list(lost.items())[:_SHOWN])
         raise ReindexError(f"{len(lost)} documents that are searchable now would be so no longer: {named}")

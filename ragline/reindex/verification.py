@@ -76,6 +76,8 @@ async def _count(store: VectorStore, reader: TallyReader) -> None:
                     for tenant in tenants
                     if found[tenant] != (wanted := _wanted(reader.tally, tenant))
                 ]
+                if differ:
+                    await asyncio.sleep(_INTERVAL_S)
     except TimeoutError:
         raise ReindexError(f"the counts differ: {'; '.join(differ)}") from None
 

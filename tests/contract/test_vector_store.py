@@ -377,3 +377,9 @@ async def test_holds_documents_of_many_chunks(store: VectorStore) -> None:
     assert await find(store, 1, limit=3) == ["c0000", "c0001", "c0002"]
     assert await store.replace("t", "d", chunks[:10]) == Replaced(0, 2_490)
     assert await store.count() == 10
+
+
+async def test_counts_a_tenant_s_chunks(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("c1"), chunk("c2")])
+    await store.replace("other", "e", [chunk("c3", document="e", tenant="other")])
+    assert [await store.count(tenant) for tenant in (None, "t", "other", "nobody", '" or true')] == [3, 2, 1, 0, 0]

@@ -143,8 +143,8 @@ async def test_a_killed_reindex_changes_nothing_and_goes_on_when_it_is_called_ag
             await eventually(lambda: len(asked.retrieved) > 10)
         assert (asked.ended, asked.empty, asked.collections.keys()) == ([], [], {(f"{alias}_v1", "first")})
 
-        # Deleted so long ago that compaction has taken even the deletion: only the half-made version knows the document.
-        await pretend_indexed(small, settings, 2, "forgotten")
+        # As if deleted so long ago that compaction has taken even the deletion.
+        await pretend_indexed(small, 2, "forgotten")
         said: list[str] = []
         systems = replace(make_systems(settings), report=said.append)
         summary = await reindex(make_change(settings), systems, options)
@@ -167,7 +167,7 @@ async def test_what_would_be_lost_stops_the_reindex(small: Pipeline, settings: S
         await rollback(change, systems)
     async with workers(settings, *INGEST_STAGES):
         await send(settings, *map(make_document, STABLE))
-        with pytest.raises(ReindexError, match="12 documents that are searchable now would be so no longer: .*too"):
+        with pytest.raises(ReindexError, match="12 documents that are searchable now would be so no longer: stable"):
             await reindex(change, systems, Options(chunking="max_document_chars=20"))
         assert await create_aliases(settings).target(settings.milvus.collection) == f"{settings.milvus.collection}_v1"
         said: list[str] = []

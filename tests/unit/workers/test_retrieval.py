@@ -15,7 +15,7 @@ from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
 from schemas.values import Embedding, FloatArray, QueryOptions, RetrievalOptions, Sampling
-from workers.places import OnePlace
+from workers.places import OnePlace, Place
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
@@ -267,3 +267,37 @@ async def test_a_collection_of_another_model_is_refused_at_start() -> None:
 
 async def test_a_missing_collection_holds_nothing() -> None:
     assert found((await make_stage(MemoryVectorStore()).handle([deliver()]))[0]) == []
+
+
+class TwoPlaces:
+    """One collection per model."""
+
+    def __init__(self, places: dict[str, Place]) -> None:
+        self._places = places
+
+    def of(self, model: str) -> Place:
+        if model not in self._places:
+            raise BackendUnavailableError(f"nothing for {model}")
+        return self._places[model]
+
+    async def verify(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_questions_of_one_batch_are_searched_where_their_model_is(store: MemoryVectorStore) -> None:
+    other = MemoryVectorStore()
+    await other.replace("t", "d", [StoredChunk("far", "d", "t", "", "s", 0, "far", np.eye(3, dtype=np.float32)[2])])
+    stage = RetrievalStage(
+        RetrievalSettings(), TwoPlaces({"e": Place(store, "kept", 2), "f": Place(other, "new", 3)}), {}
+    )
+    embeddings = [Embedding.pack("f", np.eye(3, dtype=np.float32)[2]), EAST, Embedding.pack("g", EAST)]
+    first, second, third = await stage.handle([deliver(embedding) for embedding in embeddings])
+    assert isinstance(first, Produce)
+    [event] = first.events
+    assert isinstance(event, PassagesRetrieved)
+    assert (event.collection, event.embedding_model) == ("new", "f")
+    assert [passage.chunk_id for passage in event.passages] == ["far"]
+    assert found(second) == ["east", "between"]
+    assert isinstance(third, UnavailableError)
+    assert (third.code, str(third)) == ("collection_unavailable", "nothing for g")
