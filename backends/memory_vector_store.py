@@ -89,9 +89,9 @@ class MemoryVectorStore:
         self._answer()
         self.flushes += 1
 
-    async def count(self) -> int:
+    async def count(self, tenant: str | None = None) -> int:
         self._answer()
-        return len(self._chunks)
+        return sum(tenant in {None, chunk.tenant} for chunk in self._chunks.values())
 
     async def close(self) -> None:
         """There is nothing to let go of."""

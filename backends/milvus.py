@@ -14,6 +14,7 @@ from pymilvus import MilvusClient, MilvusException
 from backends import milvus_schema
 from backends.errors import BackendRejectedError
 from backends.filters import Filter, Scalar
+from backends.milvus_aliases import check_free, target
 from backends.milvus_client import connect
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
@@ -34,16 +35,17 @@ _DOCUMENTS_PER_QUERY = 256
 
 
 class MilvusVectorStore:
-    """One collection in Milvus.
+    """One collection in Milvus. ``prepare`` lets ``alias``, if there is one, stand for it where it stands for nothing.
 
     Calls run in threads on the blocking client: it reconnects by itself, and the asyncio one ties its connections to
     one event loop for the whole process. Reads are strongly consistent by default: a search sees the last ``replace``.
     Writes of one store happen one after the other, for Milvus Lite bears one writer per collection.
     """
 
-    def __init__(self, settings: VectorStoreSettings) -> None:
+    def __init__(self, settings: VectorStoreSettings, alias: str = "") -> None:
         self._settings = settings
         self.keyword_search = settings.keyword_search
+        self._alias = alias
         self._collection = settings.collection
         self._timeout_s = settings.timeout_ms / 1000
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="milvus")
@@ -93,8 +95,8 @@ class MilvusVectorStore:
     async def flush(self) -> None:
         await self._run(self._flush, self._write)
 
-    async def count(self) -> int:
-        return await self._run(self._count)
+    async def count(self, tenant: str | None = None) -> int:
+        return await self._run(lambda client: self._count(client, tenant))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -126,6 +128,8 @@ class MilvusVectorStore:
     def _prepare(self, client: MilvusClient, dimensions: int) -> None:
         """Every step bears that another worker does the same at this moment."""
         settings = self._settings
+        if self._alias:
+            check_free(client, self._alias, self._timeout_s)
         if self._describe(client) is None:
             self._unless_there(
                 lambda: client.create_collection(
@@ -146,6 +150,11 @@ class MilvusVectorStore:
             if not self._indexed(client, field):
                 self._unless_there(lambda: add(client), lambda: self._indexed(client, field))  # noqa: B023 - called here
         client.load_collection(self._collection, replica_number=settings.replicas, timeout=self._timeout_s)
+        if self._alias and target(client, self._alias, self._timeout_s) is None:
+            self._unless_there(
+                lambda: client.create_alias(self._collection, self._alias, timeout=self._timeout_s),
+                lambda: target(client, self._alias, self._timeout_s) is not None,
+            )
 
     def _verify(self, client: MilvusClient, dimensions: int) -> None:
         description = self._describe(client)
@@ -356,9 +365,10 @@ class MilvusVectorStore:
             if error.code != COLLECTION_NOT_FOUND:
                 raise
 
-    def _count(self, client: MilvusClient) -> int:
+    def _count(self, client: MilvusClient, tenant: str | None) -> int:
+        condition = "" if tenant is None else within(tenant)
         try:
-            rows = client.query(self._collection, filter="", output_fields=["count(*)"], timeout=self._timeout_s)
+            rows = client.query(self._collection, filter=condition, output_fields=["count(*)"], timeout=self._timeout_s)
         except MilvusException as error:
             if error.code != COLLECTION_NOT_FOUND:
                 raise

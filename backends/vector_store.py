@@ -162,8 +162,8 @@ class VectorStore(Protocol):
         """
         ...
 
-    async def count(self) -> int:
-        """Number of chunks in the collection."""
+    async def count(self, tenant: str | None = None) -> int:
+        """Number of chunks in the collection, or of the tenant's in it."""
         ...
 
     async def close(self) -> None:

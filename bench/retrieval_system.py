@@ -20,6 +20,7 @@ from schemas.values import Chunk, Passage
 from workers.chunk_embedding import ChunkEmbeddingStage
 from workers.embedding import EmbeddingStage
 from workers.indexing import IndexingStage
+from workers.places import OnePlace
 from workers.query import QueryStage
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, Produce
@@ -45,9 +46,7 @@ class System:
         self._embedding = EmbeddingStage(settings.embedding, embedder)
         self._retrieval = RetrievalStage(
             settings.retrieval,
-            MilvusVectorStore(settings.milvus),
-            settings.milvus.collection,
-            settings.embedder.dimensions,
+            OnePlace(MilvusVectorStore(settings.milvus), settings.milvus.collection, settings.embedder.dimensions),
             {"late_interaction": self.late_interaction},
         )
 

@@ -57,12 +57,12 @@ def _embedding(_systems: Addresses, _names: Namespace, _traps: Traps) -> AnyStag
 def _retrieval(systems: Addresses, _names: Namespace, _traps: Traps) -> AnyStage:
     # It takes more than a second to import, and only this stage needs it.
     from backends.milvus import MilvusVectorStore  # noqa: PLC0415
+    from workers.places import OnePlace  # noqa: PLC0415
     from workers.retrieval import RetrievalStage  # noqa: PLC0415
 
     store = systems.vector_store
-    return RetrievalStage(
-        RetrievalSettings(), MilvusVectorStore(store), store.collection, HashedEmbedder().dimensions, {}
-    )
+    place = OnePlace(MilvusVectorStore(store), store.collection, HashedEmbedder().dimensions)
+    return RetrievalStage(RetrievalSettings(), place, {})
 
 
 def _prompt(systems: Addresses, _names: Namespace, _traps: Traps) -> AnyStage:

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from backends.kafka import KafkaSettings
 from bridge.documents.states import WITHDRAWN_REVISION, DocumentBody, Ending, Submission, state
+from ragline.endings import live_names
 from ragline.topic_records import Report, records_of
 from schemas import codec
 from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
@@ -153,8 +154,10 @@ async def read_catalogue(
 
     Raises:
         KafkaError: Kafka does not answer.
+        OSError: the topic of the versions of the index is missing.
     """
     catalogue = Catalogue(default_tenant, with_text_of)
+    names = await live_names(kafka, names)
     # Endings first: one that comes meanwhile is of a submission that is then read, too.
     async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED), report):
         catalogue.take_ending(record)

@@ -19,6 +19,7 @@ from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
+from ragline.reindex_cli import run as run_reindex
 from ragline.settings import Settings, SettingsError, load
 from ragline.terminal import ERR, OUT, fail
 from topics.cluster import TopicsError
@@ -37,6 +38,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
 app.add_typer(documents_app, name="documents")
+app.command("reindex")(run_reindex)
 
 T = TypeVar("T")
 
@@ -107,17 +109,22 @@ def demo(
 
 
 @app.command()
-def worker(context: typer.Context, stage: Annotated[str, typer.Argument(help="Stage to run.")]) -> None:
+def worker(
+    context: typer.Context,
+    stage: Annotated[str, typer.Argument(help="Stage to run.")],
+    index_version: Annotated[
+        int | None, typer.Option(help="Version of the index to work for; the one that is live if not given.")
+    ] = None,
+) -> None:
     """Run one worker of one stage, until SIGTERM."""
-    from ragline.stages import build_stage
-    from workers.runtime.worker import Worker, stop_on_signals
+    from ragline.working import work
+    from workers.runtime.worker import stop_on_signals
 
     settings = _settings(context).with_local_addresses()
 
     async def run() -> None:
         async with stop_on_signals() as stop:
-            built = build_stage(stage, settings)
-            await Worker(built, settings.kafka, settings.names, settings.runtime).run(stop)
+            await work(stage, settings, stop, version=index_version)
 
     _run(run())
 

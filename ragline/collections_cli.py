@@ -1,5 +1,6 @@
 """The commands ``ragline collections …``."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,8 +10,8 @@ import typer
 
 from backends.collection_reports import Collection, Description, Stats
 from backends.errors import BackendError
-from ragline.settings import Settings
-from ragline.terminal import OUT, fail
+from ragline.settings import Settings, SettingsError
+from ragline.terminal import OUT, fail, user
 
 app = typer.Typer(help="The collections of chunks in the vector store.", no_args_is_help=True)
 
@@ -79,6 +80,29 @@ def stats(context: typer.Context, name: Name = None, as_json: AsJson = False) ->
     OUT.print(f"{found.name}: {found.chunks} chunks, {found.load_state}", markup=False)
     for tenant, chunks in found.tenants.items():
         OUT.print(f"  {tenant}: {chunks}", markup=False)
+
+
+@app.command()
+def drop(context: typer.Context, name: Annotated[str, typer.Argument(help="Collection, as list shows it.")]) -> None:
+    """Remove a collection of the index that is not live: one kept from a re-index, or half made."""
+    from aiokafka.errors import KafkaError
+
+    from ragline.reindex.errors import ReindexError
+    from ragline.reindex.session import Change, Session
+    from ragline.stages import create_aliases
+
+    settings = _settings(context)
+
+    async def remove() -> None:
+        async with Session(Change(settings, create_aliases(settings), user())) as session:
+            await session.remove(name)
+
+    try:
+        _one_sentence(lambda: asyncio.run(remove()))
+    except (ReindexError, SettingsError, KafkaError, OSError) as error:
+        fail(str(error) or type(error).__name__)
+        raise typer.Exit(1) from None
+    OUT.print(f"dropped {name}", markup=False)
 
 
 def _reports(settings: Settings) -> _Reports:

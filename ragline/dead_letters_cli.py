@@ -10,12 +10,14 @@ import orjson
 import typer
 
 from ragline import letter_text, letters
-from ragline.dead_letters import DeadLetters, DeadLettersError
+from ragline.dead_letters import DeadLetters, DeadLettersError, answering
+from ragline.endings import live_names
 from ragline.letters import Filter, Letter, State
 from ragline.redrive import Clerk, Outcome
 from ragline.settings import Settings
 from ragline.terminal import ERR, OUT, fail, user
 from schemas.headers import RawHeaders
+from topics.names import Namespace
 
 app = typer.Typer(help="Records that could not be handled.", no_args_is_help=True)
 
@@ -191,12 +193,12 @@ def _state(text: str | None) -> State | None:
 
 
 async def _find(settings: Settings, wanted: Filter) -> list[Letter]:
-    async with DeadLetters(settings.kafka, settings.names) as reader:
+    async with DeadLetters(settings.kafka, await _names(settings)) as reader:
         return await reader.find(wanted)
 
 
 async def _fetch(settings: Settings, wanted: Filter) -> list[tuple[Letter, RawHeaders, bytes | None]]:
-    async with DeadLetters(settings.kafka, settings.names) as reader:
+    async with DeadLetters(settings.kafka, await _names(settings)) as reader:
         fetched = reader.fetch(await reader.find(wanted))
         return [(letter, record.headers, record.value) async for letter, record in fetched]
 
@@ -211,7 +213,7 @@ def _settle(
     settings: Settings, by: str | None, verb: str, work: Callable[[Clerk], Coroutine[Any, Any, Outcome]]
 ) -> None:
     async def run() -> Outcome:
-        async with Clerk(settings.kafka, settings.names, by or user(), report) as clerk:
+        async with Clerk(settings.kafka, await _names(settings), by or user(), report) as clerk:
             return await work(clerk)
 
     def report(outcome: Outcome) -> None:
@@ -224,6 +226,15 @@ def _settle(
     OUT.print(f"{verb} {outcome.done}", markup=False)
     if outcome.refused:
         raise typer.Exit(1)
+
+
+async def _names(settings: Settings) -> Namespace:
+    """The names of the live version of the index: letters of another one were written for a collection that is not."""
+    with answering(settings.kafka.bootstrap_servers):
+        try:
+            return await live_names(settings.kafka, settings.names)
+        except OSError as error:
+            raise DeadLettersError(str(error)) from error
 
 
 def _settings(context: typer.Context) -> Settings:

@@ -1,6 +1,7 @@
 """What is searchable already, read from ``rag.documents.indexed``."""
 
 from backends.kafka import KafkaSettings
+from ragline.endings import live_names
 from ragline.topic_records import records_of
 from schemas import codec
 from schemas.events import DocumentIndexed
@@ -14,8 +15,10 @@ async def indexed_revisions(kafka: KafkaSettings, names: Namespace) -> dict[str,
 
     Raises:
         KafkaError: Kafka does not answer.
+        OSError: the topic of the versions of the index is missing.
     """
     revisions: dict[str, str] = {}
+    names = await live_names(kafka, names)
     async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED)):
         _note(revisions, record.value, Headers.decode(record.headers).type)
     return revisions

@@ -6,28 +6,24 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
-from aiokafka.structs import ConsumerRecord
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from backends.conversion import ConversionSettings
 from backends.errors import BackendRejectedError, BackendUnavailableError
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings
 from backends.references import References
 from ragline.corpus import Document, Found, Item, Skipped
+from ragline.endings import LiveEndings, live_endings
 from ragline.ledger import IngestSummary, Ledger, Submission, may_be_too_large, submission
 from ragline.reading import read
-from schemas import codec
-from schemas.events import DocumentFailed, DocumentIndexed
-from schemas.headers import Headers
 from topics.names import Namespace
-from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED
+from topics.specs import DOCUMENTS
 
 __all__ = ["IngestError", "IngestSummary", "ingest"]
 
 # Enough to fill every batch of the ingest stages.
 _MAX_IN_FLIGHT = 256
-_CONNECT_TIMEOUT_MS = 15_000
 _CLOSE_TIMEOUT_S = 5
 _POLL_MS = 500
 
@@ -57,8 +53,8 @@ async def ingest(
     Raises:
         IngestError: Kafka does not answer, the topics are missing, or no document ended for ``timeout_s`` seconds.
     """
-    async with _connected(kafka, names) as (producer, consumer):
-        run = _Run(producer, consumer, names.topic(DOCUMENTS), report, references)
+    async with _connected(kafka, names) as (producer, endings):
+        run = _Run(producer, endings, names.topic(DOCUMENTS), report, references)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = read(documents, conversion or ConversionSettings())
@@ -66,6 +62,8 @@ async def ingest(
                 tasks.create_task(run.follow(timeout_s))
         except* KafkaError as group:
             raise IngestError(f"Kafka failed during the ingest: {_text(group.exceptions[0])}") from None
+        except* OSError as group:
+            raise IngestError(_text(group.exceptions[0])) from None
         except* IngestError as group:
             raise group.exceptions[0] from None
     return run.ledger.summary
@@ -77,7 +75,7 @@ class _Run:
     def __init__(
         self,
         producer: AIOKafkaProducer,
-        consumer: AIOKafkaConsumer,
+        endings: LiveEndings,
         topic: str,
         report: Callable[[IngestSummary], None],
         references: References | None,
@@ -85,7 +83,7 @@ class _Run:
         self.ledger = Ledger()
         self._references = references
         self._producer = producer
-        self._consumer = consumer
+        self._endings = endings
         self._topic = topic
         self._report = report
         self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
@@ -124,9 +122,7 @@ class _Run:
         summary = self.ledger.summary
         moved_at = time.monotonic()
         while not self._all_sent or summary.pending:
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS)
-            events = [_event(record) for records in fetched.values() for record in records]
-            ended = sum(event is not None and self.ledger.conclude(event) for event in events)
+            ended = sum(map(self.ledger.conclude, await self._endings.take(_POLL_MS)))
             for _ in range(ended):
                 self._room.release()
             if ended or not summary.pending:
@@ -137,51 +133,29 @@ class _Run:
 
 
 @contextlib.asynccontextmanager
-async def _connected(
-    kafka: KafkaSettings, names: Namespace
-) -> AsyncIterator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
-    """A producer, and a consumer that stands at the end of the topic in which documents end."""
-    options = kafka.client_options()
-    producer = AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=DOCUMENTS.max_message_bytes)
-    consumer = AIOKafkaConsumer(
-        names.topic(DOCUMENTS_INDEXED),
-        **options,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        request_timeout_ms=_CONNECT_TIMEOUT_MS,
+async def _connected(kafka: KafkaSettings, names: Namespace) -> AsyncIterator[tuple[AIOKafkaProducer, LiveEndings]]:
+    """A producer, and how documents end from now on."""
+    producer = AIOKafkaProducer(
+        **kafka.client_options(), enable_idempotence=True, max_request_size=DOCUMENTS.max_message_bytes
     )
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(_close, producer)
         try:
             await producer.start()
-            await consumer.start()
-            await consumer.seek_to_end()
-            for partition in consumer.assignment():
-                # The position is looked up now, not with the first fetch, which may come after the first ending.
-                await consumer.position(partition)
-        except UnknownTopicOrPartitionError:
-            topic = names.topic(DOCUMENTS_INDEXED)
-            raise IngestError(f"topic {topic} is missing; create the topics with: ragline topics apply") from None
+            endings = await stack.enter_async_context(live_endings(kafka, names))
         except KafkaError as error:
             servers = kafka.bootstrap_servers
             raise IngestError(f"Kafka at {servers} does not answer ({_text(error)}); is ragline up?") from None
-        yield producer, consumer
-    finally:
-        # A broker that is gone must not hold us at the end.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await stop_consumer(consumer)
-                await producer.stop()
+        except OSError as error:
+            raise IngestError(_text(error)) from None
+        yield producer, endings
 
 
-def _event(record: ConsumerRecord) -> DocumentIndexed | DocumentFailed | None:
-    """How a document ended; None for a record that is not ours to judge."""
-    headers = Headers.decode(record.headers)
-    try:
-        event = codec.decode(record.value, headers.type, DOCUMENTS_INDEXED.events)
-    except codec.UndecodableError:
-        return None
-    return event if isinstance(event, DocumentIndexed | DocumentFailed) else None
+async def _close(producer: AIOKafkaProducer) -> None:
+    # A broker that is gone must not hold us at the end.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await producer.stop()
 
 
 def _stalled(summary: IngestSummary, timeout_s: float) -> str:

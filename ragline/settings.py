@@ -124,7 +124,15 @@ class Settings(BaseSettings):
         return Namespace(self.namespace)
 
     @model_validator(mode="after")
-    def _check_across_fields(self) -> Self:
+    def _checked(self) -> Self:
+        return self.check_across_fields()
+
+    def check_across_fields(self) -> Self:
+        """See that settings of different sections fit together.
+
+        Raises:
+            ValueError: they do not.
+        """
         Namespace(self.namespace)
         if self.runtime.heartbeat_interval_ms * 3 > self.runtime.session_timeout_ms:
             msg = "runtime.heartbeat_interval_ms must be at most a third of runtime.session_timeout_ms"

@@ -7,16 +7,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from aiokafka.errors import KafkaError
+
 from infra.local import status
 from infra.local.config import stack_config
 from infra.local.lag import lag
 from infra.local.report import LocalStackError
 from infra.local.stack import LocalStack, prepare, run_stack
 from ragline.demo import demo_questions
+from ragline.endings import live_names
 from ragline.settings import Settings, SettingsError
 from ragline.terminal import ERR, OUT
 from topics.admin import apply_topics
 from topics.cluster import TopicsError
+from topics.names import Namespace
 from topics.render import render_plan
 
 T = TypeVar("T")
@@ -126,10 +130,18 @@ async def show_status(settings: Settings) -> None:
     addressed = settings.with_local_addresses()
     found = await status.processes(settings.local.data_dir)
     try:
-        lags = await lag(addressed.kafka.client_options(), addressed.names)
+        lags = await lag(addressed.kafka.client_options(), await _live_names(addressed))
     except LocalStackError as error:
         if found is None:
             raise
         ERR.print(f"ragline: no lag is known: {error}", markup=False)
         lags = {}
     OUT.print(status.render(status.rows(found, lags)))
+
+
+async def _live_names(settings: Settings) -> Namespace:
+    try:
+        return await live_names(settings.kafka, settings.names)
+    except (KafkaError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise LocalStackError(f"Kafka at {settings.kafka.bootstrap_servers}: {reason}") from error

@@ -1,17 +1,20 @@
 """Builds each stage from the settings: the one place where stages meet the systems outside."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import structlog
 
+from backends.aliases import Aliases
 from backends.cached_embedder import CachedEmbedder
 from backends.cross_encoder import CrossEncoderReranker
 from backends.embedder import Embedder
 from backends.embedding_prompts import with_own_prompts
 from backends.engine import create_engine
 from backends.errors import BackendRejectedError
+from backends.index_topic import FollowedIndex
 from backends.late_interaction import LateInteractionReranker
 from backends.live_view import LiveView
 from backends.redis_embedding_cache import RedisEmbeddingCache
@@ -25,11 +28,13 @@ from infra.local.embedder_graph import prepare_graph
 from infra.local.models import embedder_path, engine_path
 from infra.local.report import LocalStackError
 from ragline.settings import Settings, SettingsError
+from ragline.versioned_places import VersionedPlaces
 from workers.chunk_embedding import ChunkEmbeddingStage
 from workers.chunking import ChunkingStage
 from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
 from workers.indexing import IndexingStage
+from workers.places import OnePlace, Places
 from workers.projector import ProjectorStage
 from workers.prompt import PromptStage
 from workers.query import QueryStage
@@ -42,8 +47,21 @@ log = structlog.get_logger(__name__)
 AnyStage: TypeAlias = BatchedStage[Any] | ConcurrentStage[Any]
 
 
-def build_stage(name: str, settings: Settings) -> AnyStage:
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What binds a stage to the versions of the index: all of them as they are ``followed``, the ``settings`` without
+    any version's, and whether the stage works for the version that is live.
+    """
+
+    followed: FollowedIndex
+    settings: Settings
+    is_live: bool
+
+
+def build_stage(name: str, settings: Settings, binding: Binding | None = None) -> AnyStage:
     """Build a stage; nothing is loaded or connected before its ``start``.
+
+    Without a ``binding`` there is one collection, the one that the settings name.
 
     Raises:
         BackendRejectedError: a stage that embeds has no embedding model.
@@ -53,7 +71,10 @@ def build_stage(name: str, settings: Settings) -> AnyStage:
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        return STAGES[name](_with_prompts(name, with_local_models(settings)))
+        prepared = _with_prompts(name, with_local_models(settings))
+        if binding is not None and name in _BOUND and settings.vector_store == "milvus":
+            return _BOUND[name](prepared, binding)
+        return STAGES[name](prepared)
     except (TemplateError, ValueError) as error:
         raise SettingsError(str(error)) from error
 
@@ -95,11 +116,10 @@ def _embedding(settings: Settings) -> AnyStage:
     )
 
 
-def _retrieval(settings: Settings) -> AnyStage:
+def _retrieval(settings: Settings, places: Places | None = None) -> AnyStage:
     rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
-    return RetrievalStage(
-        settings.retrieval, create_store(settings), settings.collection, settings.embedder.dimensions, rerankers
-    )
+    only = OnePlace(create_store(settings), settings.collection, settings.embedder.dimensions)
+    return RetrievalStage(settings.retrieval, places or only, rerankers)
 
 
 def _prompt(settings: Settings) -> AnyStage:
@@ -132,8 +152,8 @@ def _chunk_embedding(settings: Settings) -> AnyStage:
     )
 
 
-def _indexing(settings: Settings) -> AnyStage:
-    return IndexingStage(settings.indexing, create_store(settings), settings.embedder.dimensions)
+def _indexing(settings: Settings, alias: str = "") -> AnyStage:
+    return IndexingStage(settings.indexing, create_store(settings, alias), settings.embedder.dimensions)
 
 
 def _projector(settings: Settings) -> AnyStage:
@@ -152,6 +172,15 @@ STAGES: Mapping[str, Callable[[Settings], AnyStage]] = {
     "projector": _projector,
 }
 _EMBEDDING_STAGES = frozenset({"embedding", "retrieval", "chunking", "chunk-embedding"})
+
+_BOUND: Mapping[str, Callable[[Settings, Binding], AnyStage]] = {
+    "retrieval": lambda settings, binding: _retrieval(
+        settings, VersionedPlaces(binding.settings, binding.followed, create_store)
+    ),
+    "indexing": lambda settings, binding: _indexing(
+        settings, binding.settings.milvus.collection if binding.is_live else ""
+    ),
+}
 
 
 def create_embedder(settings: Settings, stage: Literal["embedding", "chunk-embedding"]) -> Embedder:
@@ -178,8 +207,10 @@ _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
 }
 
 
-def create_store(settings: Settings) -> VectorStore:
-    """The collection of chunks, in the store that the settings name."""
+def create_store(settings: Settings, alias: str = "") -> VectorStore:
+    """The collection of chunks, in the store that the settings name; in Milvus ``alias`` stands for it as soon as it is
+    prepared, unless it stands for another.
+    """
     # Each client takes a second to import.
     if settings.vector_store == "qdrant":
         from backends.qdrant import QdrantVectorStore  # noqa: PLC0415
@@ -187,7 +218,20 @@ def create_store(settings: Settings) -> VectorStore:
         return QdrantVectorStore(settings.qdrant)
     from backends.milvus import MilvusVectorStore  # noqa: PLC0415
 
-    return MilvusVectorStore(settings.milvus)
+    return MilvusVectorStore(settings.milvus, alias)
+
+
+def create_aliases(settings: Settings) -> Aliases:
+    """The names that stand for collections.
+
+    Raises:
+        SettingsError: the store has collections of one version only.
+    """
+    if settings.vector_store != "milvus":
+        raise SettingsError(f"versions of the index are kept in Milvus only, and vector_store is {settings.vector_store}")
+    from backends.milvus_aliases import MilvusAliases  # noqa: PLC0415 - likewise
+
+    return MilvusAliases(settings.milvus)
 
 
 def _live_view(settings: Settings) -> LiveView:

@@ -16,6 +16,7 @@ from schemas.values import (
     Embedding,
     ExpandedText,
     Integer,
+    JsonObject,
     Lane,
     MetadataValue,
     Moment,
@@ -446,6 +447,48 @@ class ApiKeyRevoked(ApiKeyEvent):
     TYPE = "ragline.api_key.revoked.v1"
 
 
+# --- an index ---------------------------------------------------------------------------------------------
+
+
+class IndexVersion(Value):
+    """A collection of chunks and the settings that it is made with. ``settings`` are by section and name, as in the
+    settings file; one that is not there is the file's.
+    """
+
+    version: Positive
+    collection: str
+    embedding_model: str
+    settings: JsonObject
+    made_at: Moment
+
+
+class IndexChanged(Event):
+    """Which collections stand behind the name ``alias`` from now on; a pipeline has one such name.
+
+    Questions are answered from ``live``; ``previous`` is what was live before, kept for a way back; ``building`` is
+    being filled to be live next. ``last`` is the highest number that a version ever had: none is given twice.
+    """
+
+    TYPE = "ragline.index.changed.v1"
+
+    alias: str
+    live: IndexVersion
+    previous: Annotated[IndexVersion | None, Field(exclude_if=is_unset)] = None
+    building: Annotated[IndexVersion | None, Field(exclude_if=is_unset)] = None
+    last: Positive
+    by: str
+    at: Moment
+
+    @property
+    def key(self) -> str:
+        return self.alias
+
+    @property
+    def versions(self) -> tuple[IndexVersion, ...]:
+        """All that there are, the live one first."""
+        return tuple(version for version in (self.live, self.previous, self.building) if version)
+
+
 EVENTS: tuple[type[Event], ...] = (
     QueryAsked,
     QueryAccepted,
@@ -469,5 +512,6 @@ EVENTS: tuple[type[Event], ...] = (
     DeadLetterDropped,
     ApiKeyCreated,
     ApiKeyRevoked,
+    IndexChanged,
 )
 EVENT_BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in EVENTS}

@@ -80,6 +80,17 @@ _API_KEY: dict[str, Any] = {
     "at": _ASKED,
 }
 
+
+def _index_version(version: int, max_tokens: int) -> events.IndexVersion:
+    return events.IndexVersion(
+        version=version,
+        collection=f"ragline_v{version}",
+        embedding_model=_EMBEDDING.model,
+        settings={"chunking": {"max_tokens": max_tokens, "overlap_tokens": 30}},
+        made_at=_ASKED,
+    )
+
+
 EXAMPLES: tuple[Event, ...] = (
     events.QueryAsked(question=_QUERY.question),
     _QUERY,
@@ -163,6 +174,14 @@ EXAMPLES: tuple[Event, ...] = (
         **_API_KEY, digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", scopes=("ask", "ingest")
     ),
     events.ApiKeyRevoked(**_API_KEY),
+    events.IndexChanged(
+        alias="ragline",
+        live=_index_version(2, max_tokens=300),
+        previous=_index_version(1, max_tokens=200),
+        last=2,
+        by="ana@ops",
+        at=_DEADLINE,
+    ),
 )
 EXAMPLE_BY_TYPE: dict[str, Event] = {example.TYPE: example for example in EXAMPLES}
 

@@ -90,7 +90,7 @@ _MAX_JSON_SCHEMA_DEPTH = 32
 
 
 def _can_travel(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Hold a JSON Schema to what JSON writers and engines bear.
+    """Hold an object (most are JSON Schemas) to what JSON writers and engines bear.
 
     Raises:
         ValueError: it is too long or too deep, or holds a number that no JSON writer knows.
@@ -116,11 +116,14 @@ def _can_travel(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return schema
 
 
+JsonObject: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_can_travel)]
+
+
 class ResponseFormat(Value):
     """The form that an answer must have: any JSON object, or JSON as ``json_schema``, a JSON Schema, describes it."""
 
     type: Literal["json_object", "json_schema"]
-    json_schema: Annotated[dict[str, JsonValue], AfterValidator(_can_travel)] | None = None
+    json_schema: JsonObject | None = None
 
     @model_validator(mode="after")
     def _schema_where_it_belongs(self) -> Self:

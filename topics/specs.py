@@ -21,7 +21,8 @@ class TopicSpec:
 
     ``retention_ms`` -1 keeps records for ever; ``max_message_bytes`` bounds one record batch;
     ``partitions`` None takes the setting, which bounds how far the consuming stages scale. With ``once_per_key`` only
-    the first record of a key counts: a later one is a duplicate.
+    the first record of a key counts: a later one is a duplicate. Of one that is ``per_index`` each version of the index
+    has its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TopicSpec:
     max_message_bytes: int = 2 * MIB
     partitions: int | None = None
     once_per_key: bool = False
+    per_index: bool = False
 
 
 QUERIES = TopicSpec("rag.queries", "upstream", (events.QueryAsked,), once_per_key=True)
@@ -57,9 +59,9 @@ DOCUMENTS = TopicSpec(
     cleanup_policy="compact",
     max_message_bytes=4 * MIB,
 )
-CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=16 * MIB)
+CHUNKS = TopicSpec("rag.chunks", "chunking", (events.DocumentChunked,), max_message_bytes=16 * MIB, per_index=True)
 CHUNKS_EMBEDDED = TopicSpec(
-    "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB
+    "rag.chunks.embedded", "chunk-embedding", (events.ChunksEmbedded,), max_message_bytes=32 * MIB, per_index=True
 )
 # One record per dead letter that was redriven or dropped: what is told here must outlive the letter.
 DEAD_LETTERS_AUDIT = TopicSpec(
@@ -86,6 +88,16 @@ DOCUMENTS_INDEXED = TopicSpec(
     (events.DocumentIndexed, events.DocumentFailed),
     retention_ms=-1,
     cleanup_policy="compact",
+    per_index=True,
+)
+# Which collection questions are answered from is what was said here last.
+INDEXES = TopicSpec(
+    "rag.indexes",
+    "operator",
+    (events.IndexChanged,),
+    retention_ms=-1,
+    cleanup_policy="compact",
+    partitions=1,
 )
 
 TOPICS: tuple[TopicSpec, ...] = (
@@ -102,6 +114,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     DOCUMENTS_INDEXED,
     DEAD_LETTERS_AUDIT,
     API_KEYS,
+    INDEXES,
 )
 TOPIC_BY_NAME: dict[str, TopicSpec] = {spec.name: spec for spec in TOPICS}
 TOPIC_OF_EVENT: dict[type[Event], TopicSpec] = {kind: spec for spec in TOPICS for kind in spec.events}
@@ -129,9 +142,15 @@ def dead_letters(spec: TopicSpec) -> TopicSpec:
         retention_ms=30 * DAY_MS,
         max_message_bytes=spec.max_message_bytes + DEAD_LETTERS_HEADROOM_BYTES,
         partitions=spec.partitions,
+        per_index=spec.per_index,
     )
 
 
 def all_topics() -> tuple[TopicSpec, ...]:
     """Every topic a cluster needs, dead letters included."""
     return TOPICS + tuple(dead_letters(spec) for spec in CONSUMED)
+
+
+def index_topics() -> tuple[TopicSpec, ...]:
+    """The topics that each version of the index has for itself, dead letters included."""
+    return tuple(spec for spec in all_topics() if spec.per_index)

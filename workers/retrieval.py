@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,10 +13,11 @@ from backends.filter_parser import FilterError, parse_filter
 from backends.reranker import Reranker
 from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
-from schemas.values import ExpandedText, FloatArray, Passage
+from schemas.values import ExpandedText, FloatArray, Passage, RetrievalOptions
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
 from workers.isolation import as_stage_errors, call_isolated
 from workers.neighbourhood import around, widened
+from workers.places import Place, Places
 from workers.ranking import (
     Probe,
     Question,
@@ -27,17 +29,25 @@ from workers.ranking import (
     searches,
     similarity,
 )
-from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError
+from workers.runtime.stage import (
+    Delivery,
+    Outcome,
+    PoisonError,
+    Produce,
+    RejectedError,
+    StageError,
+    UnavailableError,
+)
 from workers.settings import RetrievalSettings
 
 log = structlog.get_logger(__name__)
 
 
 class RetrievalStage:
-    """QueryEmbedded → PassagesRetrieved. ``collection`` is the store's, as the events name it; ``dimensions`` is the
-    length of the embedding model's vectors; ``rerankers`` are those that a question may ask for, by name.
+    """QueryEmbedded → PassagesRetrieved. ``rerankers`` are those that a question may ask for, by name.
 
-    It creates no collection: one that is missing holds no passages.
+    It creates no collection: one that is missing holds no passages. A question for whose embedding model there is no
+    collection is held back.
     """
 
     name = "retrieval"
@@ -47,15 +57,11 @@ class RetrievalStage:
     def __init__(
         self,
         settings: RetrievalSettings,
-        store: VectorStore,
-        collection: str,
-        dimensions: int,
+        places: Places,
         rerankers: Mapping[str, Reranker],
     ) -> None:
         self._settings = settings
-        self._store = store
-        self._collection = collection
-        self._dimensions = dimensions
+        self._places = places
         self._rerankers = rerankers
 
     @property
@@ -73,7 +79,7 @@ class RetrievalStage:
             BackendRejectedError: the collection is of another embedding model or language, or a reranker is not there.
         """
         try:
-            await self._store.verify(self._dimensions)
+            await self._places.verify()
         except BackendUnavailableError as error:
             log.warning("the vector store does not answer yet", error=str(error))
         for reranker in self._rerankers.values():
@@ -82,77 +88,90 @@ class RetrievalStage:
     async def stop(self) -> None:
         for reranker in self._rerankers.values():
             await reranker.close()
-        await self._store.close()
+        await self._places.close()
 
     async def handle(self, deliveries: Sequence[Delivery[QueryEmbedded]]) -> list[Outcome]:
-        read = [self._question(delivery.event) for delivery in deliveries]
-        questions = [question for question in read if isinstance(question, Question)]
-        rankings = iter(await call_isolated(questions, self._search, "vector_store"))
-        results = [question if isinstance(question, StageError) else (question, next(rankings)) for question in read]
+        placed = [self._placed(delivery.event) for delivery in deliveries]
+        rankings = iter(await self._rankings([item for item in placed if not isinstance(item, StageError)]))
+        results = [item if isinstance(item, StageError) else (*item, next(rankings)) for item in placed]
         return await asyncio.gather(
             *(self._outcome(delivery.event, result) for delivery, result in zip(deliveries, results, strict=True))
         )
 
-    def _question(self, event: QueryEmbedded) -> Question | StageError:
+    def _placed(self, event: QueryEmbedded) -> tuple[Place, Question] | StageError:
+        try:
+            place = self._places.of(event.embedding.model)
+        except BackendUnavailableError as error:
+            return UnavailableError("collection_unavailable", str(error))
+        try:
+            return place, self._question(event, place)
+        except StageError as error:
+            return error
+
+    def _question(self, event: QueryEmbedded, place: Place) -> Question:
         options = event.query.options
-        mode = options.retrieval.mode
-        if mode != "dense" and not self._store.keyword_search:
-            message = f"mode must be dense, not {mode}: the collection is not searched by words."
-            return RejectedError("invalid_option", message)
-        if options.retrieval.rerank not in {"none", *self._rerankers}:
-            known = ", ".join(["none", *self._rerankers])
-            return RejectedError("invalid_option", f"rerank must be of {known}, not {options.retrieval.rerank!r}.")
+        self._check(options.retrieval, place)
         try:
             vector = event.embedding.unpack()
             condition = parse_filter(options.retrieval.filter) if options.retrieval.filter else None
         except FilterError as error:
-            return RejectedError("invalid_filter", str(error))
+            raise RejectedError("invalid_filter", str(error)) from error
         except ValueError as error:
-            return PoisonError("bad_embedding", f"The embedding of the question cannot be read: {error}.")
-        if len(vector) != self._dimensions:
-            message = f"The embedding of the question has length {len(vector)}, not {self._dimensions}."
-            return PoisonError("bad_embedding", message)
+            raise PoisonError("bad_embedding", f"The embedding of the question cannot be read: {error}.") from error
+        if len(vector) != place.dimensions:
+            message = f"The embedding of the question has length {len(vector)}, not {place.dimensions}."
+            raise PoisonError("bad_embedding", message)
         if not np.isfinite(vector).all():
-            return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
-        expansions = tuple(self._probes(event.expansions))
+            raise PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
+        expansions = tuple(_probes(event.expansions, place.dimensions))
         return Question(event.query.question, vector, event.query.tenant, options, condition, expansions)
 
-    def _probes(self, texts: Sequence[ExpandedText]) -> Iterator[Probe]:
-        """What can be searched for: none of these may fail the question."""
-        for expanded in texts:
-            try:
-                vector = expanded.embedding.unpack()
-            except ValueError:
-                continue
-            if len(vector) == self._dimensions and np.isfinite(vector).all():
-                yield Probe(expanded.text, vector)
+    def _check(self, options: RetrievalOptions, place: Place) -> None:
+        if options.mode != "dense" and not place.store.keyword_search:
+            message = f"mode must be dense, not {options.mode}: the collection is not searched by words."
+            raise RejectedError("invalid_option", message)
+        if options.rerank not in {"none", *self._rerankers}:
+            known = ", ".join(["none", *self._rerankers])
+            raise RejectedError("invalid_option", f"rerank must be of {known}, not {options.rerank!r}.")
 
-    async def _search(self, questions: Sequence[Question]) -> list[Ranking]:
+    async def _rankings(self, placed: Sequence[tuple[Place, Question]]) -> list[Ranking | StageError]:
+        rankings: dict[int, Ranking | StageError] = {}
+
+        async def search(place: Place) -> None:
+            numbers = [number for number, (of, _) in enumerate(placed) if of == place]
+            questions = [placed[number][1] for number in numbers]
+            found = await call_isolated(questions, partial(self._search, place.store), "vector_store")
+            rankings.update(zip(numbers, found, strict=True))
+
+        await asyncio.gather(*(search(place) for place in dict.fromkeys(place for place, _ in placed)))
+        return [rankings[number] for number in range(len(placed))]
+
+    async def _search(self, store: VectorStore, questions: Sequence[Question]) -> list[Ranking]:
         asked = [searches(question, self._settings) for question in questions]
-        hits = iter(await self._store.search([search for some in asked for search in some]))
+        hits = iter(await store.search([search for some in asked for search in some]))
         return [
             fused(question, [next(hits) for _ in some], self._settings)
             for question, some in zip(questions, asked, strict=True)
         ]
 
     async def _outcome(
-        self, event: QueryEmbedded, result: StageError | tuple[Question, Ranking | StageError]
+        self, event: QueryEmbedded, result: StageError | tuple[Place, Question, Ranking | StageError]
     ) -> Outcome:
         if isinstance(result, StageError):
             return result
-        question, ranking = result
+        place, question, ranking = result
         if isinstance(ranking, StageError):
             return ranking
         try:
             with as_stage_errors("reranker"):
                 ranking = await self._reranked(question, ranking)
             with as_stage_errors("vector_store"):
-                chunks = await self._widened(question, chosen(question, ranking))
+                chunks = await self._widened(place.store, question, chosen(question, ranking))
         except StageError as error:
             return error
         retrieved = PassagesRetrieved(
             query=event.query,
-            collection=self._collection,
+            collection=place.name,
             embedding_model=event.embedding.model,
             passages=tuple(_passage(chunk, question.vector) for chunk in chunks),
         )
@@ -168,11 +187,11 @@ class RetrievalStage:
         scores = await self._rerankers[name].score(question.text, [passage_text(candidate.chunk) for candidate in best])
         return reranked(ranking, scores, weight)
 
-    async def _widened(self, question: Question, chunks: list[StoredChunk]) -> list[StoredChunk]:
+    async def _widened(self, store: VectorStore, question: Question, chunks: list[StoredChunk]) -> list[StoredChunk]:
         reach = question.options.retrieval.neighbours
         if not reach or not chunks:
             return chunks
-        near = await self._store.select(question.tenant, around(chunks, reach), len(chunks) * (2 * reach + 1))
+        near = await store.select(question.tenant, around(chunks, reach), len(chunks) * (2 * reach + 1))
         return widened(chunks, near, reach)
 
 
@@ -190,3 +209,14 @@ def _passage(chunk: StoredChunk, vector: FloatArray) -> Passage:
         heading=chunk.heading,
         metadata=dict(chunk.metadata),
     )
+
+
+def _probes(texts: Sequence[ExpandedText], dimensions: int) -> Iterator[Probe]:
+    """What can be searched for: none of these may fail the question."""
+    for expanded in texts:
+        try:
+            vector = expanded.embedding.unpack()
+        except ValueError:
+            continue
+        if len(vector) == dimensions and np.isfinite(vector).all():
+            yield Probe(expanded.text, vector)

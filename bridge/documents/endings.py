@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from backends.index_topic import FollowedIndex
 from backends.kafka import KafkaSettings, has_reached, stop_consumer
 from bridge.documents.states import Ending
 from schemas import codec
@@ -45,18 +46,26 @@ class HeldEndings:
 
 
 class KafkaEndings(HeldEndings):
-    """Follows ``rag.documents.indexed`` while ``run`` runs."""
+    """Follows ``rag.documents.indexed`` of the version of the index that is live, while ``run`` runs."""
 
     def __init__(self, kafka: KafkaSettings, names: Namespace) -> None:
         super().__init__()
         self._kafka = kafka
-        self._topic = names.topic(DOCUMENTS_INDEXED)
+        self._names = names
+        self._index = FollowedIndex(kafka, names)
 
     async def run(self) -> None:
         """Read until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._index.run(), name="index")
+            await self._index.ready.wait()
+            await self._read_on()
+
+    async def _read_on(self) -> None:
         while True:
+            version = self._index.live_version
             consumer = AIOKafkaConsumer(
-                self._topic,
+                self._names.of_index(version).topic(DOCUMENTS_INDEXED),
                 **self._kafka.client_options(),
                 group_id=None,
                 enable_auto_commit=False,
@@ -65,16 +74,18 @@ class KafkaEndings(HeldEndings):
             )
             try:
                 await consumer.start()
-                await self._follow(consumer)
+                await self._follow(consumer, version)
+                continue
             except (KafkaError, OSError) as error:
                 log.warning("ends of documents cannot be read, trying again", reason=str(error) or repr(error))
             finally:
                 await stop_consumer(consumer)
             await asyncio.sleep(_RECONNECT_WAIT_S)
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer, version: int) -> None:
+        """Read until another version is live."""
         ends = await consumer.end_offsets(list(consumer.assignment()))
-        while True:
+        while self._index.live_version == version:
             if not self.ready.is_set() and await has_reached(consumer, ends):
                 self.ready.set()
             for records in (await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)).values():

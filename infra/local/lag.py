@@ -99,9 +99,9 @@ async def _lag_of(
     admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, group: str, partitions: Sequence[TopicPartition]
 ) -> GroupLag:
     if not partitions:
-        return GroupLag(await _members(admin, group), 0, 0)
-    members, committed, first, end = await asyncio.gather(
-        _members(admin, group),
+        return GroupLag(await members(admin, group), 0, 0)
+    joined, committed, first, end = await asyncio.gather(
+        members(admin, group),
         admin.list_consumer_group_offsets(group),
         consumer.beginning_offsets(partitions),
         consumer.end_offsets(partitions),
@@ -111,10 +111,10 @@ async def _lag_of(
         for partition in partitions
     }
     behind = sum(max(0, end[partition] - max(position, 0)) for partition, position in positions.items())
-    return GroupLag(members, len(partitions), behind)
+    return GroupLag(joined, len(partitions), behind)
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
+async def members(admin: AIOKafkaAdminClient, group: str) -> int:
     """Number of members; 0 for a group that nobody has joined yet."""
     (response,) = await admin.describe_consumer_groups([group])
     return sum(len(described[5]) for described in response.groups)

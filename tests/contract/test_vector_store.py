@@ -512,3 +512,9 @@ async def test_holds_documents_of_many_chunks(store: VectorStore) -> None:
 def test_a_qdrant_server_keeps_to_it_too() -> None:
     if not has_qdrant_server():
         pytest.skip(f"there is no Qdrant server, which no package brings: name one in {QDRANT_URL}")
+
+
+async def test_counts_a_tenant_s_chunks(store: VectorStore) -> None:
+    await store.replace("t", "d", [chunk("c1"), chunk("c2")])
+    await store.replace("other", "e", [chunk("c3", document="e", tenant="other")])
+    assert [await store.count(tenant) for tenant in (None, "t", "other", "nobody", '" or true')] == [3, 2, 1, 0, 0]

@@ -17,7 +17,7 @@ from schemas.events import DocumentIndexed, DocumentSubmitted
 from schemas.revision import document_revision
 from tests.fixtures.pipeline import Pipeline, make_pipeline
 from topics.names import Namespace
-from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED, MIB, TopicSpec
+from topics.specs import DOCUMENTS, DOCUMENTS_INDEXED, INDEXES, MIB, TopicSpec
 from workers.runtime.stage import Delivery, Outcome, Produce, RejectedError
 
 pytestmark = pytest.mark.servers
@@ -159,7 +159,7 @@ async def test_nothing_to_ingest_ends_at_once(pipeline: Pipeline) -> None:
 
 
 async def test_an_interrupted_ingest_lets_go_of_everything(kafka_bootstrap: str) -> None:
-    async with make_pipeline(kafka_bootstrap, [DOCUMENTS, DOCUMENTS_INDEXED]) as pipeline:
+    async with make_pipeline(kafka_bootstrap, [DOCUMENTS, DOCUMENTS_INDEXED, INDEXES]) as pipeline:
         submitted = asyncio.Event()
         task = asyncio.create_task(
             ingest(

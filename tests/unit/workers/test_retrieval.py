@@ -15,6 +15,7 @@ from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
 from schemas.values import Embedding, ExpandedText, FloatArray, QueryOptions, RetrievalOptions, Sampling
+from workers.places import OnePlace, Place
 from workers.retrieval import RetrievalStage
 from workers.runtime.stage import Delivery, Outcome, PoisonError, Produce, RejectedError, StageError, UnavailableError
 from workers.settings import RetrievalSettings
@@ -73,7 +74,7 @@ async def store() -> MemoryVectorStore:
 
 def make_stage(store: MemoryVectorStore, reranker: Reranker | None = None, **settings: Any) -> RetrievalStage:
     rerankers = {"late_interaction": reranker} if reranker else {}
-    return RetrievalStage(RetrievalSettings(**settings), store, "kept", 2, rerankers)
+    return RetrievalStage(RetrievalSettings(**settings), OnePlace(store, "kept", 2), rerankers)
 
 
 def found(outcome: Outcome) -> list[str]:
@@ -344,3 +345,37 @@ async def test_without_keyword_search_only_dense_is_answered(mode: str) -> None:
     assert by_words.code == "invalid_option"
     assert str(by_words) == f"mode must be dense, not {mode}: the collection is not searched by words."
     assert found(dense) == []
+
+
+class TwoPlaces:
+    """One collection per model."""
+
+    def __init__(self, places: dict[str, Place]) -> None:
+        self._places = places
+
+    def of(self, model: str) -> Place:
+        if model not in self._places:
+            raise BackendUnavailableError(f"nothing for {model}")
+        return self._places[model]
+
+    async def verify(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_questions_of_one_batch_are_searched_where_their_model_is(store: MemoryVectorStore) -> None:
+    other = MemoryVectorStore()
+    await other.replace("t", "d", [StoredChunk("far", "d", "t", "", "s", 0, "far", np.eye(3, dtype=np.float32)[2])])
+    stage = RetrievalStage(
+        RetrievalSettings(), TwoPlaces({"e": Place(store, "kept", 2), "f": Place(other, "new", 3)}), {}
+    )
+    embeddings = [Embedding.pack("f", np.eye(3, dtype=np.float32)[2]), EAST, Embedding.pack("g", EAST)]
+    first, second, third = await stage.handle([deliver(embedding) for embedding in embeddings])
+    assert isinstance(first, Produce)
+    [event] = first.events
+    assert isinstance(event, PassagesRetrieved)
+    assert (event.collection, event.embedding_model) == ("new", "f")
+    assert [passage.chunk_id for passage in event.passages] == ["far"]
+    assert found(second) == ["east", "between"]
+    assert isinstance(third, UnavailableError)
+    assert (third.code, str(third)) == ("collection_unavailable", "nothing for g")
