@@ -112,9 +112,7 @@ def _rankings(
 
 async def _late_scores(system: System, question: Question, rankings: Iterable[Ranking]) -> dict[str, float]:
     """Of all chunks that late interaction would read in any of the rankings, by ID."""
-    chunks = {
-        candidate.chunk.chunk_id: candidate.chunk for ranking in rankings for candidate in ranking[: max(_READ)]
-    }
+    chunks = {candidate.chunk.chunk_id: candidate.chunk for ranking in rankings for candidate in ranking[: max(_READ)]}
     scores = await system.late_interaction.score(question.text, [passage_text(chunk) for chunk in chunks.values()])
     return dict(zip(chunks, scores, strict=True))
 

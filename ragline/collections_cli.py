@@ -85,6 +85,7 @@ def stats(context: typer.Context, name: Name = None, as_json: AsJson = False) ->
 @app.command()
 def drop(context: typer.Context, name: Annotated[str, typer.Argument(help="Collection, as list shows it.")]) -> None:
     """Remove a collection of the index that is not live: one kept from a re-index, or half made."""
+    # ruff: noqa: PLC0415 - no other command should wait for these
     from aiokafka.errors import KafkaError
 
     from ragline.reindex.errors import ReindexError
@@ -108,14 +109,14 @@ def drop(context: typer.Context, name: Annotated[str, typer.Argument(help="Colle
 def _reports(settings: Settings) -> _Reports:
     # A store's client takes a second to import: no other command should wait for it.
     if settings.vector_store == "qdrant":
-        from backends import qdrant_collections as qdrant  # noqa: PLC0415
+        from backends import qdrant_collections as qdrant
 
         return _Reports(
             partial(qdrant.list_collections, settings.qdrant),
             partial(qdrant.describe, settings.qdrant),
             partial(qdrant.stats, settings.qdrant),
         )
-    from backends import milvus_collections as milvus  # noqa: PLC0415
+    from backends import milvus_collections as milvus
 
     return _Reports(
         partial(milvus.list_collections, settings.milvus),

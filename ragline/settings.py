@@ -146,6 +146,13 @@ class Settings(BaseSettings):
         if self.query.default_tenant not in self.query.tenants:
             msg = "query.default_tenant must be one of query.tenants"
             raise ValueError(msg)
+        if self.chunking.overlap_tokens >= self.chunking.max_tokens:
+            msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
+            raise ValueError(msg)
+        self._check_retrieval()
+        return self
+
+    def _check_retrieval(self) -> None:
         defaults = {"query": self.query.rerank} | {
             f"query.tenants.{name}": tenant.rerank for name, tenant in self.query.tenants.items()
         }
@@ -167,10 +174,6 @@ class Settings(BaseSettings):
                 if mode not in {None, "dense"}:
                     msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
                     raise ValueError(msg)
-        if self.chunking.overlap_tokens >= self.chunking.max_tokens:
-            msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
-            raise ValueError(msg)
-        return self
 
     @classmethod
     def settings_customise_sources(

@@ -228,7 +228,7 @@ def create_aliases(settings: Settings) -> Aliases:
         SettingsError: the store has collections of one version only.
     """
     if settings.vector_store != "milvus":
-        raise SettingsError(f"versions of the index are kept in Milvus only, and vector_store is {settings.vector_store}")
+        raise SettingsError(f"only Milvus keeps versions of the index, and vector_store is {settings.vector_store}")
     from backends.milvus_aliases import MilvusAliases  # noqa: PLC0415 - likewise
 
     return MilvusAliases(settings.milvus)

@@ -140,6 +140,8 @@ async def test_what_filters_ask_for_is_indexed_on_a_server(tmp_path: Path) -> No
         stores = [QdrantVectorStore(QdrantSettings(url=url)) for _ in range(3)]
         await asyncio.gather(*(store.prepare(4) for store in stores))
         assert server.indexes["ragline"].keys() == payload_indexes().keys()
-        assert server.indexes["ragline"]["tenant"] == {"type": "keyword", "is_tenant": True} | dict.fromkeys(server.indexes["ragline"]["tenant"].keys() - {"type", "is_tenant"})
+        assert server.indexes["ragline"]["tenant"] == {"type": "keyword", "is_tenant": True} | dict.fromkeys(
+            server.indexes["ragline"]["tenant"].keys() - {"type", "is_tenant"}
+        )
         for store in stores:
             await store.close()
