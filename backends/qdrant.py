@@ -180,9 +180,7 @@ class QdrantVectorStore:
         )
         return sorted(map(qdrant_schema.chunk_of, records), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
-    def _replace(
-        self, client: QdrantClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]
-    ) -> Replaced:
+    def _replace(self, client: QdrantClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         info = self._describe(client)
         if info is None:
             if not chunks:
@@ -236,7 +234,9 @@ class QdrantVectorStore:
                 ),
                 ([], None),
             )
-            found |= {payload["chunk_id"]: qdrant_schema.vector_of(each) for each in records if (payload := each.payload)}
+            found |= {
+                payload["chunk_id"]: qdrant_schema.vector_of(each) for each in records if (payload := each.payload)
+            }
         return found
 
     def _count(self, client: QdrantClient, tenant: str | None) -> int:

@@ -124,6 +124,4 @@ def _indexes(info: models.CollectionInfo) -> list[Index]:
 
 
 def _index(field: str, kind: str, metric: str, params: dict[str, str], rows: int, indexed: int) -> Index:
-    return Index(
-        field=field, index_type=kind, metric=metric, params=params, rows=rows, indexed_rows=min(indexed, rows)
-    )
+    return Index(field=field, index_type=kind, metric=metric, params=params, rows=rows, indexed_rows=min(indexed, rows))

@@ -146,20 +146,25 @@ class Settings(BaseSettings):
         if "cross_encoder" in self.retrieval.rerankers and not self.cross_encoder.path:
             msg = "retrieval.rerankers names cross_encoder, but cross_encoder.path is not set"
             raise ValueError(msg)
-        if self.vector_store == "qdrant" and not self.qdrant.place:
-            msg = "vector_store is qdrant, but neither qdrant.url nor qdrant.path is set"
-            raise ValueError(msg)
-        if self.vector_store == "milvus" and not self.milvus.keyword_search:
-            modes = {"query": self.query.mode} | {
-                f"query.tenants.{name}": tenant.mode for name, tenant in self.query.tenants.items()
-            }
-            for name, mode in modes.items():
-                if mode not in {None, "dense"}:
-                    msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
-                    raise ValueError(msg)
         if self.chunking.overlap_tokens >= self.chunking.max_tokens:
             msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.vector_store == "qdrant" and not self.qdrant.place:
+            msg = "vector_store is qdrant, but neither qdrant.url nor qdrant.path is set"
+            raise ValueError(msg)
+        if self.vector_store == "qdrant" or self.milvus.keyword_search:
+            return self
+        modes = {"query": self.query.mode} | {
+            f"query.tenants.{name}": tenant.mode for name, tenant in self.query.tenants.items()
+        }
+        for name, mode in modes.items():
+            if mode not in {None, "dense"}:
+                msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
+                raise ValueError(msg)
         return self
 
     @classmethod

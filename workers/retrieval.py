@@ -12,7 +12,7 @@ from backends.filter_parser import FilterError, parse_filter
 from backends.reranker import Reranker
 from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
-from schemas.values import FloatArray, Passage
+from schemas.values import FloatArray, Passage, RetrievalOptions
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
 from workers.isolation import as_stage_errors, call_isolated
 from workers.neighbourhood import around, widened
@@ -85,13 +85,9 @@ class RetrievalStage:
 
     def _question(self, event: QueryEmbedded) -> Question | StageError:
         options = event.query.options
-        mode = options.retrieval.mode
-        if mode != "dense" and not self._store.keyword_search:
-            message = f"mode must be dense, not {mode}: the collection is not searched by words."
-            return RejectedError("invalid_option", message)
-        if options.retrieval.rerank not in {"none", *self._rerankers}:
-            known = ", ".join(["none", *self._rerankers])
-            return RejectedError("invalid_option", f"rerank must be of {known}, not {options.retrieval.rerank!r}.")
+        refusal = self._refusal(options.retrieval)
+        if refusal is not None:
+            return RejectedError("invalid_option", refusal)
         try:
             vector = event.embedding.unpack()
             condition = parse_filter(options.retrieval.filter) if options.retrieval.filter else None
@@ -105,6 +101,15 @@ class RetrievalStage:
         if not np.isfinite(vector).all():
             return PoisonError("bad_embedding", "The embedding of the question holds values that are not finite.")
         return Question(event.query.question, vector, event.query.tenant, options, condition)
+
+    def _refusal(self, options: RetrievalOptions) -> str | None:
+        """Why this worker cannot retrieve so, if it cannot."""
+        if options.mode != "dense" and not self._store.keyword_search:
+            return f"mode must be dense, not {options.mode}: the collection is not searched by words."
+        if options.rerank not in {"none", *self._rerankers}:
+            known = ", ".join(["none", *self._rerankers])
+            return f"rerank must be of {known}, not {options.rerank!r}."
+        return None
 
     async def _search(self, questions: Sequence[Question]) -> list[Ranking]:
         asked = [searches(question, self._settings) for question in questions]

@@ -20,7 +20,9 @@ numbers = st.integers(-5, 5) | st.sampled_from([2.5, -0.5, 3.0, 2**53 - 1, 2**60
 scalars: st.SearchStrategy[Scalar] = texts | numbers | st.booleans()
 own_fields = st.sampled_from(["metadata.a", "metadata.b-c"])
 conditions = st.one_of(
-    st.builds(Comparison, st.sampled_from(["title", "heading"]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), texts),
+    st.builds(
+        Comparison, st.sampled_from(["title", "heading"]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), texts
+    ),
     st.builds(Comparison, own_fields, st.sampled_from(["==", "!="]), scalars),
     st.builds(Comparison, own_fields, st.sampled_from(["<", "<=", ">", ">="]), texts | numbers),
     st.builds(OneOf, own_fields, st.lists(scalars, max_size=3).map(tuple)),

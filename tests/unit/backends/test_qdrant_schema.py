@@ -86,8 +86,6 @@ def test_batches_fit_a_request() -> None:
     assert [len(batch) for batch in qdrant_schema.batches([CHUNK] * 1_100)] == [500, 500, 100]
     large = replace(CHUNK, text="word " * 10_000)
     batches = list(qdrant_schema.batches([large] * 20))
-    sizes = [
-        sum(len(qdrant_schema.point(chunk, SETTINGS).model_dump_json()) for chunk in batch) for batch in batches
-    ]
+    sizes = [sum(len(qdrant_schema.point(chunk, SETTINGS).model_dump_json()) for chunk in batch) for batch in batches]
     assert max(sizes) < 32 * 1024 * 1024
     assert sum(map(len, batches)) == 20
