@@ -61,8 +61,8 @@ def _locked(folder: Path) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         msg = (
-            f"the embedded Qdrant in {folder} is open already, and can be open only once: close what holds it, or run a "
-            "Qdrant server (qdrant.url), which several workers share"
+            f"the embedded Qdrant in {folder} is open already, and can be open only once: close what holds it, or run "
+            "a Qdrant server (qdrant.url), which several workers share"
         )
         raise BackendRejectedError(msg) from error
     return descriptor

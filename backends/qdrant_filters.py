@@ -66,14 +66,8 @@ def order_keys(text: str) -> dict[str, int]:
 def rendered(condition: Filter) -> Condition:
     """The condition in Qdrant's language."""
     match condition:
-        case Comparison(field, "==", value):
-            return _equal(field, value)
-        case Comparison(field, "!=", value):
-            return models.Filter(must_not=[_equal(field, value)])
-        case Comparison(field, symbol, str() as text):
-            return _in_order([(_order(field, place), number) for place, number in enumerate(pieces(text))], symbol)
         case Comparison(field, symbol, value):
-            return _bounded(_place(field, value), **{_BOUNDS[symbol]: value})
+            return _compared(field, symbol, value)
         case OneOf(field, values):
             return _any_of([_equal(field, value) for value in values])
         case StartsWith(field, prefix):
@@ -84,6 +78,16 @@ def rendered(condition: Filter) -> Condition:
             return models.Filter(must=[rendered(each) for each in conditions])
         case AnyOf(conditions):
             return _any_of([rendered(each) for each in conditions])
+
+
+def _compared(field: str, symbol: Operator, value: Scalar) -> Condition:
+    if symbol == "==":
+        return _equal(field, value)
+    if symbol == "!=":
+        return models.Filter(must_not=[_equal(field, value)])
+    if isinstance(value, str):
+        return _in_order([(_order(field, place), number) for place, number in enumerate(pieces(value))], symbol)
+    return _bounded(_place(field, value), **{_BOUNDS[symbol]: value})
 
 
 def _equal(field: str, value: Scalar) -> Condition:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 from qdrant_client import models
 
 from backends.batching import batched
@@ -163,7 +164,9 @@ def batches(chunks: Iterable[StoredChunk]) -> Iterator[list[StoredChunk]]:
 
 def _size_of(chunk: StoredChunk) -> int:
     """Roughly the bytes of a chunk as JSON; each of its words may be one of a kind, and is two numbers then."""
-    texts = sum(len(text.encode()) for text in (chunk.title, chunk.source, chunk.heading, chunk.text))
+    texts = sum(len(text.encode()) for text in (chunk.title, chunk.source, chunk.text)) + len(
+        orjson.dumps(chunk.details)
+    )
     words = len(chunk.text) // 2
     return 8 * texts + _JSON_BYTES_PER_NUMBER * (chunk.vector.size + 2 * words)
 

@@ -150,6 +150,7 @@ class Settings(BaseSettings):
             msg = "chunking.overlap_tokens must be less than chunking.max_tokens"
             raise ValueError(msg)
         self._check_retrieval()
+        self._check_store()
         return self
 
     def _check_retrieval(self) -> None:
@@ -163,17 +164,20 @@ class Settings(BaseSettings):
         if "cross_encoder" in self.retrieval.rerankers and not self.cross_encoder.path:
             msg = "retrieval.rerankers names cross_encoder, but cross_encoder.path is not set"
             raise ValueError(msg)
+
+    def _check_store(self) -> None:
         if self.vector_store == "qdrant" and not self.qdrant.place:
             msg = "vector_store is qdrant, but neither qdrant.url nor qdrant.path is set"
             raise ValueError(msg)
-        if self.vector_store == "milvus" and not self.milvus.keyword_search:
-            modes = {"query": self.query.mode} | {
-                f"query.tenants.{name}": tenant.mode for name, tenant in self.query.tenants.items()
-            }
-            for name, mode in modes.items():
-                if mode not in {None, "dense"}:
-                    msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
-                    raise ValueError(msg)
+        if self.vector_store == "qdrant" or self.milvus.keyword_search:
+            return
+        modes = {"query": self.query.mode} | {
+            f"query.tenants.{name}": tenant.mode for name, tenant in self.query.tenants.items()
+        }
+        for name, mode in modes.items():
+            if mode not in {None, "dense"}:
+                msg = f"{name}.mode is {mode}, which needs milvus.keyword_search: it must be dense without"
+                raise ValueError(msg)
 
     @classmethod
     def settings_customise_sources(

@@ -16,7 +16,7 @@ from backends.qdrant_schema import payload_indexes
 from backends.qdrant_settings import QdrantSettings
 from backends.vector_store import Replaced, Search, StoredChunk
 from ragline.cli import app
-from tests.fixtures.qdrant_http import answering
+from tests.fixtures.qdrant_http import Answers
 from tests.fixtures.servers import HOST, free_port
 
 VECTOR = np.array([1, 0, 0, 0], dtype=np.float32)
@@ -135,13 +135,12 @@ def test_a_whole_pipeline_cannot_share_the_folder(settings: QdrantSettings, monk
         assert "Traceback" not in refused.output
 
 
-async def test_what_filters_ask_for_is_indexed_on_a_server(tmp_path: Path) -> None:
-    with answering(tmp_path) as (url, server):
-        stores = [QdrantVectorStore(QdrantSettings(url=url)) for _ in range(3)]
-        await asyncio.gather(*(store.prepare(4) for store in stores))
-        assert server.indexes["ragline"].keys() == payload_indexes().keys()
-        assert server.indexes["ragline"]["tenant"] == {"type": "keyword", "is_tenant": True} | dict.fromkeys(
-            server.indexes["ragline"]["tenant"].keys() - {"type", "is_tenant"}
-        )
-        for store in stores:
-            await store.close()
+async def test_what_filters_ask_for_is_indexed_on_a_server(qdrant_stand_in: tuple[str, Answers]) -> None:
+    url, server = qdrant_stand_in
+    stores = [QdrantVectorStore(QdrantSettings(url=url)) for _ in range(3)]
+    await asyncio.gather(*(store.prepare(4) for store in stores))
+    made = server.indexes["ragline"]
+    assert made.keys() == payload_indexes().keys()
+    assert (made["tenant"]["type"], made["tenant"]["is_tenant"]) == ("keyword", True)
+    for store in stores:
+        await store.close()

@@ -41,10 +41,10 @@ def test_an_outage_is_told_from_a_refusal(error: Exception, expected: type[Backe
 
 
 def test_what_is_said_already_stays() -> None:
-    with pytest.raises(BackendRejectedError, match="^said$"), translated("http://q"):
+    with pytest.raises(BackendRejectedError, match=r"^said$"), translated("http://q"):
         raise BackendRejectedError("said")
 
 
 def test_the_servers_own_words_are_said() -> None:
-    with pytest.raises(BackendRejectedError, match="refuses the request: it is wrong$"), translated("http://q"):
+    with pytest.raises(BackendRejectedError, match=r"refuses the request: it is wrong$"), translated("http://q"):
         raise answered(400)
