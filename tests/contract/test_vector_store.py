@@ -1,7 +1,7 @@
 """What every vector store keeps to: run on the twin in memory, a real Milvus, and Qdrant embedded and as a server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as with_changes
 
 import numpy as np

@@ -32,7 +32,9 @@ async def last_line(*arguments: str) -> dict[str, object]:
 def write_data_set(folder: Path) -> Path:
     """Documents and queries in BEIR's form, each query about one document."""
     topics = ["whales and their songs", "bread and how it rises", "old railway bridges", "growing roses in the shade"]
-    documents = [{"_id": f"d{number}", "title": topic, "text": f"All about {topic}."} for number, topic in enumerate(topics)]
+    documents = [
+        {"_id": f"d{number}", "title": topic, "text": f"All about {topic}."} for number, topic in enumerate(topics)
+    ]
     queries = [{"_id": f"q{number}", "text": f"What is known of {topic}?"} for number, topic in enumerate(topics)]
     (folder / "corpus.jsonl").write_bytes(b"\n".join(map(orjson.dumps, documents)))
     (folder / "queries.jsonl").write_bytes(b"\n".join(map(orjson.dumps, queries)))
