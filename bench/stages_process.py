@@ -1,6 +1,7 @@
 """Starts workers under measurement, and looks at what processes use."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from bench.hops_process import child_process
 _READY_TIMEOUT_S = 120
 _END_TIMEOUT_S = 60
 _MIB = 1024 * 1024
+# As `ragline up` gives them to each worker where the cores are few.
+_ENV = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class StageOptions(BaseModel):
@@ -49,7 +52,7 @@ async def stages_process(options: StageOptions) -> AsyncIterator[Usage]:
         RuntimeError: they do not become ready, or end with an error.
     """
     argv = [sys.executable, "-m", "bench.stages_child", options.model_dump_json()]
-    async with child_process(argv) as process:
+    async with child_process(argv, env=os.environ | _ENV) as process:
         assert process.stdin  # noqa: S101 - piped
         assert process.stdout  # noqa: S101
         async with asyncio.timeout(_READY_TIMEOUT_S):
