@@ -15,7 +15,7 @@ from backends.errors import BackendRejectedError
 from backends.filters import Filter
 from backends.qdrant_connection import QdrantConnection
 from backends.qdrant_errors import NOT_FOUND, translated
-from backends.qdrant_filters import TENANT, of_document, within
+from backends.qdrant_filters import ORDER, TENANT, of_document, within
 from backends.qdrant_schema import Place, place_in, place_of
 from backends.qdrant_settings import QdrantSettings
 from backends.vector_store import Hit, Replaced, Replacement, Search, StoredChunk, check
@@ -163,7 +163,8 @@ class QdrantVectorStore:
         asked = [request for request in requests if request is not None]
         if not asked:
             return [[] for _ in searches]
-        results = iter(self._unless_missing(client, lambda: self._ask(client, asked), [[] for _ in asked]))
+        nothing: list[list[models.ScoredPoint]] = [[] for _ in asked]
+        results = iter(self._unless_missing(client, lambda: self._ask(client, asked), nothing))
         return [
             qdrant_schema.hits(search, next(results)) if request else []
             for search, request in zip(searches, requests, strict=True)
@@ -173,15 +174,18 @@ class QdrantVectorStore:
         return [response.points for response in client.query_batch_points(self._collection, requests)]
 
     def _select(self, client: QdrantClient, tenant: str, condition: Filter, limit: int) -> list[StoredChunk]:
-        wanted = within(tenant, condition)
-        records, _ = self._unless_missing(
+        records = self._records(client, within(tenant, condition), limit)
+        return sorted(map(qdrant_schema.chunk_of, records), key=lambda chunk: (chunk.document_id, chunk.ordinal))
+
+    def _records(self, client: QdrantClient, wanted: models.Filter, limit: int) -> list[models.Record]:
+        nothing: list[models.Record] = []
+        return self._unless_missing(
             client,
             lambda: client.scroll(
                 self._collection, scroll_filter=wanted, limit=limit, with_vectors=[qdrant_schema.VECTOR]
-            ),
-            ([], None),
+            )[0],
+            nothing,
         )
-        return sorted(map(qdrant_schema.chunk_of, records), key=lambda chunk: (chunk.document_id, chunk.ordinal))
 
     def _replace(self, client: QdrantClient, tenant: str, document_id: str, chunks: Sequence[StoredChunk]) -> Replaced:
         info = self._describe(client)
@@ -216,7 +220,7 @@ class QdrantVectorStore:
                 scroll_filter=within(tenant, of_document(document_id)),
                 limit=_PAGE,
                 offset=offset,
-                with_payload=models.PayloadSelectorExclude(exclude=["text", TENANT, qdrant_schema.ORDER]),
+                with_payload=models.PayloadSelectorExclude(exclude=["text", TENANT, ORDER]),
             )
             found |= {payload["chunk_id"]: place_in(payload) for record in records if (payload := record.payload)}
             if offset is None:
@@ -225,18 +229,7 @@ class QdrantVectorStore:
     def _vectors(self, client: QdrantClient, tenant: str, chunk_ids: Sequence[str]) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
         for start in range(0, len(chunk_ids), _PAGE):
-            wanted = within(tenant, chunk_ids=chunk_ids[start : start + _PAGE])
-            records, _ = self._unless_missing(
-                client,
-                lambda: client.scroll(
-                    self._collection,
-                    scroll_filter=wanted,  # noqa: B023 - called here
-                    limit=_PAGE,
-                    with_payload=["chunk_id"],
-                    with_vectors=[qdrant_schema.VECTOR],
-                ),
-                ([], None),
-            )
+            records = self._records(client, within(tenant, chunk_ids=chunk_ids[start : start + _PAGE]), _PAGE)
             found |= {
                 payload["chunk_id"]: qdrant_schema.vector_of(each) for each in records if (payload := each.payload)
             }

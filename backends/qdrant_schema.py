@@ -96,7 +96,7 @@ def chunk_of(found: models.Record | models.ScoredPoint) -> StoredChunk:
     """A point as Qdrant gives it."""
     kept = found.payload or {}
     fields = _fields(kept)
-    columns = {field: fields.pop(field) for field in COLUMNS}
+    columns: dict[str, Any] = {field: fields.pop(field) for field in COLUMNS}
     return StoredChunk(
         chunk_id=kept["chunk_id"],
         tenant=kept[TENANT],
