@@ -18,7 +18,5 @@ from schemas.values import Passage
     ],
 )
 def test_a_source_says_where_in_its_document_it_is(details: dict[str, Any], place: list[str]) -> None:
-    passage = Passage(
-        chunk_id="c", document_id="d", title="T", text="x", source="s", ordinal=0, score=0.5, **details
-    )
+    passage = Passage(chunk_id="c", document_id="d", title="T", text="x", source="s", ordinal=0, score=0.5, **details)
     assert place_of(passage) == place
