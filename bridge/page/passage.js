@@ -130,7 +130,7 @@ export class PassagePanel {
         "p",
         { class: "passage-facts" },
         ...origin(passage),
-        ` · ${[...place(passage), `part ${passage.ordinal + 1}`, `similarity ${passage.score.toFixed(2)}`].join(" · ")}`,
+        ` · ${[...whereabouts(passage), `part ${passage.ordinal + 1}`, `similarity ${passage.score.toFixed(2)}`].join(" · ")}`,
       ),
       ...details(passage),
       el(
@@ -150,7 +150,7 @@ export class PassagePanel {
   }
 }
 
-function place({ page, last_page, heading }) {
+function whereabouts({ page, last_page, heading }) {
   const pages = page === undefined ? [] : [page === last_page ? `page ${page}` : `pages ${page}-${last_page}`];
   return heading ? [...pages, heading] : pages;
 }
