@@ -56,7 +56,14 @@ def _specs(settings: Settings, command: tuple[str, ...], counts: Mapping[str, in
                     name=stage if number == 1 else f"{stage}-{number}",
                     stage=stage,
                     argv=(*command, "worker", stage, "--index-version", str(version)),
-                    env={"RAGLINE_RUNTIME__HTTP_HOST": HOST, "RAGLINE_RUNTIME__HTTP_PORT": str(port)},
+                    env={
+                        "RAGLINE_RUNTIME__HTTP_HOST": HOST,
+                        "RAGLINE_RUNTIME__HTTP_PORT": str(port),
+                        # A name in the group, where the environment gives one, belongs to a worker of production.
+                        "RAGLINE_RUNTIME__GROUP_INSTANCE_ID": "",
+                        "PYTHONUNBUFFERED": "1",
+                        "TOKENIZERS_PARALLELISM": "false",
+                    },
                     ready=http_ok(HOST, port, "/readyz"),
                     http_port=port,
                     stop_grace_s=settings.runtime.drain_timeout_ms / 1000 + _STOP_MARGIN_S,

@@ -139,10 +139,9 @@ async def test_without_workers_the_wait_ends_in_a_sentence(pipeline: Pipeline) -
         await submit(pipeline, [Document("a", "One.")], timeout_s=1)
 
 
-async def test_missing_topics_are_told(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragline.ingest._CONNECT_TIMEOUT_MS", 1000)
+async def test_missing_topics_are_told(kafka_bootstrap: str) -> None:
     kafka = KafkaSettings(bootstrap_servers=kafka_bootstrap)
-    with pytest.raises(IngestError, match=r"topic empty\.rag\.documents\.indexed is missing"):
+    with pytest.raises(IngestError, match=r"topic empty\.rag\.indexes is missing"):
         await ingest(kafka, Namespace("empty"), [], report=ignore)
 
 

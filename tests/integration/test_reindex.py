@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backends.index_topic import read_index
+from bridge.documents.endings import KafkaEndings
 from ragline.reindex.errors import ReindexError
 from ragline.reindex.options import Options
 from ragline.reindex.run import reindex, rollback
@@ -76,11 +78,23 @@ class Churn:
             await task
 
 
+@asynccontextmanager
+async def endings_of_a_bridge(settings: Settings) -> AsyncIterator[KafkaEndings]:
+    endings = KafkaEndings(settings.kafka, settings.names)
+    task = asyncio.create_task(endings.run())
+    try:
+        yield endings
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 async def test_questions_are_answered_while_another_index_takes_over_and_back(
     small: Pipeline, settings: Settings
 ) -> None:
     alias, change, churn = settings.milvus.collection, make_change(settings), Churn(settings)
-    async with workers(settings, *INGEST_STAGES, *QUESTIONS):
+    async with workers(settings, *INGEST_STAGES, *QUESTIONS), endings_of_a_bridge(settings) as endings:
         await send(settings, *map(make_document, STABLE))
         async with asking(small, STABLE) as asked:
             options = Options(index="IVF_FLAT,nlist=4,nprobe=4", chunking=f"max_tokens={2 * WORDS}")
@@ -88,6 +102,7 @@ async def test_questions_are_answered_while_another_index_takes_over_and_back(
             assert (summary.version, summary.collection, summary.previous) == (2, f"{alias}_v2", f"{alias}_v1")
             await send(settings, make_document("after"))
             churn.documents["after"] = 0
+            await eventually(lambda: endings.find("default", "after") is not None)
             await eventually(lambda: (f"{alias}_v2", "first") in asked.collections)
             assert await texts_in(settings, alias) == expected(churn.documents, 2)
             assert await texts_in(settings, f"{alias}_v2") == expected(churn.documents, 2)
