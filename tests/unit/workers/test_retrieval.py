@@ -123,7 +123,7 @@ async def test_words_find_what_vectors_do_not(store: MemoryVectorStore) -> None:
     )
     assert [found(outcome) for outcome in outcomes] == [
         ["north"],
-        ["east", "between", "north"],
+        ["east", "north", "between"],
         ["east"],
         [],
         ["east", "between"],
