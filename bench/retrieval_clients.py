@@ -71,7 +71,7 @@ class Clients:
 
     async def _passages(self, question: str, top_k: int) -> Headers:
         key = f"question-{next(self._numbers)}".encode()
-        arrived = asyncio.get_running_loop().create_future()
+        arrived: asyncio.Future[Headers] = asyncio.get_running_loop().create_future()
         self._waiting[key] = arrived
         event = QueryAsked(question=question, top_k=top_k, min_score=-1)
         headers = Headers(id=key.decode(), type=event.TYPE, source="ragline/bench")
