@@ -20,6 +20,7 @@ from backends.reranker import CrossEncoderSettings
 from backends.vector_store_settings import VectorStoreSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
+from replay.settings import ReplaySettings
 from topics.names import Namespace
 from topics.settings import TopicSettings
 from workers.runtime.settings import RuntimeSettings
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = MonitorSettings()
 
     bridge: BridgeSettings = BridgeSettings()
+    replay: ReplaySettings = ReplaySettings()
     local: LocalSettings = LocalSettings()
 
     @property

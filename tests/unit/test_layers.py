@@ -17,7 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "workers": {"schemas", "topics", "backends"},
     "infra": {"schemas", "topics", "backends"},
     "bridge": {"schemas", "topics", "backends", "workers"},
-    "ragline": {"schemas", "topics", "backends", "workers", "bridge", "infra"},
+    "replay": {"schemas", "topics", "backends", "workers"},
+    "ragline": {"schemas", "topics", "backends", "workers", "bridge", "replay", "infra"},
 }
 PACKAGES = set(ALLOWED)
 
