@@ -18,6 +18,8 @@ from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
+from ragline.replay_cli import replay
+from ragline.runs_cli import app as runs_app
 from ragline.settings import Settings, SettingsError, load
 from ragline.terminal import ERR, OUT, fail
 from topics.cluster import TopicsError
@@ -36,6 +38,8 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
 app.add_typer(documents_app, name="documents")
+app.add_typer(runs_app, name="runs")
+app.command()(replay)
 
 T = TypeVar("T")
 

@@ -86,7 +86,7 @@ def _check_exists(settings: BaseModel, override: Override) -> None:
 
 
 def _applied(settings: S, override: Override) -> S:
-    error: ValidationError | None = None
+    refusal: ValidationError | None = None
     for value in _readings(override.text):
         document = settings.model_dump()
         inner = document
@@ -95,12 +95,11 @@ def _applied(settings: S, override: Override) -> S:
         inner[override.path[-1]] = value
         try:
             return type(settings).model_validate(document)
-        except ValidationError as problem:
-            error = error or problem
-    assert error is not None  # noqa: S101 - there is a reading at least
-    problem = error.errors(include_url=False, include_input=False)[0]
-    said = problem["msg"].removeprefix("Value error, ")
-    raise ReplayError(f"--set {override.name}={override.text}: {said}") from error
+        except ValidationError as error:
+            refusal = refusal or error
+    assert refusal is not None  # noqa: S101 - there is a reading at least
+    said = refusal.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+    raise ReplayError(f"--set {override.name}={override.text}: {said}") from refusal
 
 
 def _readings(text: str) -> list[Any]:

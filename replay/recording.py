@@ -95,6 +95,14 @@ class Recording:
         """The spans of all that is there."""
         return {partition: Span(first, end) for partition, (first, end, _) in (await self.bounds()).items()}
 
+    async def since(self, at_ms: int) -> dict[int, Span]:
+        """The spans of what is there from a time on."""
+        bounds, found = await self.bounds(), await self.find(at_ms)
+        return {
+            partition: Span(end if (first := found[partition]) is None else first, end)
+            for partition, (_, end, _) in bounds.items()
+        }
+
     async def _close(self) -> None:
         # A broker that is gone must not hold us at the end.
         with contextlib.suppress(TimeoutError):
