@@ -195,9 +195,10 @@ class ReplayProgress:
 def _plan_lines(prepared: Any) -> list[str]:
     plan = prepared.plan
     offsets = ", ".join(f"{number}:{span.first}-{span.end - 1}" for number, span in sorted(plan.spans.items()))
+    begins = "going on with" if prepared.begun else "replaying"
+    where = f"from {plan.way.source.name} ({offsets}) through {', '.join(plan.way.stages)}"
     lines = [
-        f"{'going on with' if prepared.begun else 'replaying'} at most {plan.at_most} requests "
-        f"from {plan.way.source.name} ({offsets}) through {', '.join(plan.way.stages)}",
+        f"{begins} at most {plan.at_most} requests {where}",
         f"in namespace {prepared.own.namespace}, run {prepared.folder}",
     ]
     if plan.whole_from_ms is not None:

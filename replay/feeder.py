@@ -43,8 +43,8 @@ def group_of(names: Namespace) -> str:
 class Feeder:
     """Sends what ``selection`` takes from spans of a recording, but for requests that the tracker knows.
 
-    ``schedule`` makes one of the time of the earliest record. A recording that keeps offsets is read in ``group_of`` the
-    run's namespace.
+    ``schedule`` makes one of the time of the earliest record. The recording is opened with ``group_of`` the run's
+    namespace.
     """
 
     def __init__(

@@ -47,14 +47,17 @@ class Recording:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     await self.consumer.start()
                     self._partitions = await partitions_of(self.consumer, self.topic)
-                    if not self._partitions:
-                        raise ReplayError(f"there is no topic {self.topic} on Kafka at {self._servers}")
                     # Before offsets are asked for: it waits a while for each topic that is not assigned.
                     self.consumer.assign(self._partitions)
+            self._check_there()
         except BaseException:
             await self._close()
             raise
         return self
+
+    def _check_there(self) -> None:
+        if not self._partitions:
+            raise ReplayError(f"there is no topic {self.topic} on Kafka at {self._servers}")
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()

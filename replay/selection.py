@@ -97,10 +97,11 @@ def spans_of_times(
         ReplayError: retention has deleted some of it, or nothing is left.
     """
     if since_ms is not None and (kept_since_ms is None or since_ms < kept_since_ms):
-        deleted = [
-            kept for kept in bounds.values() if kept.first and (kept.first_ms is None or kept.first_ms > since_ms)
+        times = [
+            kept.first_ms
+            for kept in bounds.values()
+            if kept.first and kept.first_ms is not None and kept.first_ms > since_ms
         ]
-        times = [kept.first_ms for kept in deleted if kept.first_ms is not None]
         if times:
             raise ReplayError(
                 f"retention has deleted records of {topic} from before {_moment(max(times))}; "
