@@ -85,7 +85,9 @@ def source_refs(sources: Sequence[Source]) -> tuple[SourceRef, ...]:
     return tuple(SourceRef(source.number, source.passage.chunk_id) for source in sources)
 
 
-def stamp_rows(request_id: str, timeline: Sequence[StageTime], stamps: dict[str, str] | None = None) -> Iterator[StampRow]:
+def stamp_rows(
+    request_id: str, timeline: Sequence[StageTime], stamps: dict[str, str] | None = None
+) -> Iterator[StampRow]:
     """When each stage had the request, with its stamp (a JSON object) by stage.
 
     A stamp of a stage that the timeline does not know gets a row without times.

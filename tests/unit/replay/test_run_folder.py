@@ -48,7 +48,9 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path) -> None:
         assert run.count(kind) == len(added)
 
 
-@given(st.lists(st.builds(SourceRef, st.integers(0, 2**63 - 1), st.text()), max_size=3), st.text(), st.none() | st.text())
+@given(
+    st.lists(st.builds(SourceRef, st.integers(0, 2**63 - 1), st.text()), max_size=3), st.text(), st.none() | st.text()
+)
 def test_any_text_and_number_survives(sources: list[SourceRef], text: str, message: str | None) -> None:
     row = AnswerRow("r", "answered", text, message=message, sources=tuple(sources))
     [batch] = to_arrow(AnswerRow, [row]).to_batches()
@@ -160,7 +162,9 @@ def test_names_that_no_topic_could_have_are_refused(tmp_path: Path, name: str) -
 
 def test_what_another_version_wrote_is_read_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "one"
-    with RunWriter.create(folder, Manifest(name="one", source=RunSource(topic="rag.queries", offsets={0: (3, 9)}))) as w:
+    with RunWriter.create(
+        folder, Manifest(name="one", source=RunSource(topic="rag.queries", offsets={0: (3, 9)}))
+    ) as w:
         w.add([request(1)])
         w.checkpoint()
     manifest = orjson.loads((folder / FILE).read_bytes())
