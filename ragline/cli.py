@@ -16,6 +16,7 @@ from ragline.client import Client, RequestError
 from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
+from ragline.evaluate_cli import evaluate
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.settings import Settings, SettingsError, load
@@ -36,6 +37,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
 app.add_typer(documents_app, name="documents")
+app.command()(evaluate)
 
 T = TypeVar("T")
 

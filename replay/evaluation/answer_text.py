@@ -33,7 +33,7 @@ def token_f1(answer: str, gold: Sequence[str]) -> float:
 
 
 def contains(answer: str, gold: Sequence[str]) -> float:
-    """1 where the words of one of ``gold``, which must not be empty, stand in the answer one after the other; else 0."""
+    """1 where the words of one of ``gold``, which must not be empty, stand in the answer in one piece; else 0."""
     return _best(answer, gold, _contains)
 
 

@@ -43,6 +43,15 @@ class Case:
         """The answer; "" where there is none."""
         return self.answer.text if self.answer else ""
 
+    @property
+    def is_answered(self) -> bool:
+        return self.answer is not None and self.answer.state == "answered"
+
+    @property
+    def sources(self) -> dict[int, str]:
+        """Chunk IDs of the sources that were in the prompt, by number."""
+        return {source.number: source.chunk_id for source in self.answer.sources} if self.answer else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Cases:
@@ -61,6 +70,10 @@ class Cases:
     def counts(self, case: Case) -> bool:
         """Whether a case is measured: it has ended, or never will, since the run is complete without it."""
         return case.answer is not None or self.is_complete
+
+    def source_texts(self, case: Case) -> dict[int, str]:
+        """The texts that were in the prompt, by number."""
+        return {number: self.chunks[chunk].text for number, chunk in case.sources.items() if chunk in self.chunks}
 
     @property
     def ended(self) -> int:

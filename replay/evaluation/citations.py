@@ -1,9 +1,10 @@
-"""How well an answer's citations fit: precision and recall as in ALCE, with a support of ours in its entailment's place.
+"""How well citations fit: precision and recall as in ALCE, with a support of ours in its entailment's place.
 
 Source: Gao et al., "Enabling Large Language Models to Generate Text with Citations" (EMNLP 2023), section 3.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from replay.evaluation.sentences import Sentence
@@ -56,7 +57,9 @@ def _needed(sentence: str, at: int, texts: Sequence[str | None], support: Suppor
     return not support.holds(sentence, others)
 
 
-def relevant_citations(cited: Set[str], relevant: Set[str], shown: Set[str]) -> tuple[float | None, float | None]:
+def relevant_citations(
+    cited: AbstractSet[str], relevant: AbstractSet[str], shown: AbstractSet[str]
+) -> tuple[float | None, float | None]:
     """Precision and recall of the documents an answer cites, against qrels; None where there is nothing to measure.
 
     Recall counts over the relevant documents that were ``shown`` in the prompt: no other could be cited.

@@ -1,30 +1,27 @@
 """Measures a run: values by request, and what they come to."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from replay.evaluation.answer_text import contains, exact_match, token_f1
-from replay.evaluation.cases import Case, Cases
-from replay.evaluation.citations import citation_scores, relevant_citations
+from replay.evaluation import scores as scoring
+from replay.evaluation.cases import Cases
 from replay.evaluation.errors import EvaluationError
-from replay.evaluation.gold import Gold, GoldAnswer, Qrels
+from replay.evaluation.gold import Gold
 from replay.evaluation.measures import FIXED, STAGES, Measure, time_measures
-from replay.evaluation.refusal import refusal_pattern, refuses
-from replay.evaluation.retrieval import retrieval_scores
-from replay.evaluation.sentences import sentences
+from replay.evaluation.refusal import refusal_pattern
 from replay.evaluation.statistics import Values, mean_interval
 from replay.evaluation.support import LexicalSupport, Support
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is measured. ``refusal`` is a regular expression, None takes the one that comes along."""
+    """How a run is measured: what supports a sentence, and what a refusal looks like."""
 
     support: Support = field(default_factory=LexicalSupport)
-    refusal: str | None = None
-    seed: int = 7
+    refusal: re.Pattern[str] = field(default_factory=refusal_pattern)
 
 
 @dataclass(frozen=True)
@@ -99,173 +96,55 @@ def summaries(evaluation: Evaluation, seed: int) -> dict[str, Summary]:
 def evaluate(
     cases: Cases, gold: Gold, options: Options, verdicts: Mapping[str, float | None] | None = None
 ) -> Evaluation:
-    """Measure a run. ``verdicts`` are a judge's, by query ID; None is one that could not be read, and counts for nothing.
+    """Measure a run. ``verdicts`` are a judge's, by query ID; one that could not be read is None, and counts
+    for nothing.
 
     Raises:
         EvaluationError: the IDs of qrels or gold answers match nothing of the run.
     """
-    query_ids = tuple(cases.cases)
-    scores: dict[str, dict[str, float]] = {}
     counts = {
-        "requests": len(query_ids),
+        "requests": len(cases.cases),
         "ended": cases.ended,
-        "answered": sum(map(_is_answered, cases.cases.values())),
+        "answered": sum(case.is_answered for case in cases.cases.values()),
         "repeated": cases.repeated,
     }
+    scores: scoring.Scores = {}
     if gold.qrels is not None:
-        scores |= _retrieval(cases, gold.qrels, counts)
+        scores |= scoring.retrieval(cases, gold.qrels, counts)
     if gold.answers is not None:
         known = {query: answer for query, answer in gold.answers.items() if query in cases.cases}
         if not known:
-            ours, theirs = next(iter(query_ids)), next(iter(gold.answers))
+            ours, theirs = next(iter(cases.cases)), next(iter(gold.answers))
             raise EvaluationError(
                 f"no gold answer is for a request of the run {cases.name}: they have IDs such as {theirs!r}, "
                 f"the run such as {ours!r}"
             )
         counts |= {"with_gold_answer": len(known), "gold_answers_without_request": len(gold.answers) - len(known)}
-        scores |= _gold_answers(cases, known, options)
+        scores |= scoring.gold_answers(cases, known, options.refusal)
     if verdicts is not None:
-        read = {query: verdict for query, verdict in verdicts.items() if verdict is not None}
-        scores["judge"] = read
-        counts |= {"judged": len(read), "judge_unparsable": len(verdicts) - len(read)}
-    scores |= _grounding(cases, options)
-    scores |= _costs(cases)
-    stages = [stage for stage in _stages(cases) if stage not in STAGES]
-    present = [stage for stage in STAGES if f"{stage}_ms" in scores]
+        scores["judge"] = {query: verdict for query, verdict in verdicts.items() if verdict is not None}
+        counts |= {"judged": len(scores["judge"]), "judge_unparsable": len(verdicts) - len(scores["judge"])}
+    scores |= scoring.grounding(cases, options.support, options.refusal)
+    scores |= scoring.costs(cases)
+    given = {"qrels": gold.qrels, "answers": gold.answers, "judge": verdicts}
     return Evaluation(
         name=cases.name,
         cases=cases,
-        query_ids=query_ids,
-        measures=tuple(
-            measure for measure in (*FIXED, *time_measures([*present, *stages])) if scores.get(measure.values_of)
-        ),
-        values={
-            name: np.array([by_query.get(query, np.nan) for query in query_ids], dtype=np.float64)
-            for name, by_query in scores.items()
-        },
+        query_ids=tuple(cases.cases),
+        measures=tuple(measure for measure in _measures(cases) if scores.get(measure.values_of)),
+        values={name: _aligned(by_query, cases) for name, by_query in scores.items()},
         counts=counts,
         support=options.support.label,
-        given=frozenset(
-            name
-            for name, there in {"qrels": gold.qrels, "answers": gold.answers, "judge": verdicts}.items()
-            if there is not None
-        ),
+        given=frozenset(name for name, there in given.items() if there is not None),
     )
 
 
-def _retrieval(cases: Cases, qrels: Qrels, counts: dict[str, int]) -> dict[str, dict[str, float]]:
-    """Rankings of documents against qrels; of chunks, where it is chunks that the qrels name."""
-    known = {document for judgements in qrels.values() for document in judgements}
-    of_chunks = not any(chunk.document_id in known for chunk in cases.chunks.values()) and any(
-        chunk in known for chunk in cases.chunks
-    )
-    # A request that has not ended has no ranking yet; one that failed has found nothing.
-    ended = {query: case for query, case in cases.cases.items() if cases.counts(case) or case.passages}
-    rankings = {
-        query: case.passages if of_chunks else [cases.chunks[chunk].document_id for chunk in case.passages]
-        for query, case in ended.items()
-    }
-    scores = retrieval_scores(rankings, qrels)
-    counts |= {"with_qrels": len(scores["ndcg10"]), "qrels_without_request": len(qrels.keys() - cases.cases.keys())}
-    precision: dict[str, float] = {}
-    recall: dict[str, float] = {}
-    for query in scores["ndcg10"]:
-        relevant = {document for document, value in qrels[query].items() if value > 0}
-        shown = _sources(cases.cases[query])
-        name = {
-            chunk: chunk if of_chunks else cases.chunks[chunk].document_id
-            for chunk in shown.values()
-            if chunk in cases.chunks
-        }
-        cited = {name[shown[number]] for number in _cited(cases.cases[query]) if shown.get(number) in name}
-        found = relevant_citations(cited, relevant, set(name.values()))
-        _put(precision, query, found[0])
-        _put(recall, query, found[1])
-    return scores | {"relevant_citation_precision": precision, "relevant_citation_recall": recall}
+def _measures(cases: Cases) -> tuple[Measure, ...]:
+    """All that could be measured, the stages in the order in which requests pass them."""
+    found = dict.fromkeys(stage for case in cases.cases.values() for stage in case.stage_ms)
+    known = [stage for stage in STAGES if stage in found]
+    return (*FIXED, *time_measures([*known, *(stage for stage in found if stage not in STAGES)]))
 
 
-def _gold_answers(cases: Cases, gold: Mapping[str, GoldAnswer], options: Options) -> dict[str, dict[str, float]]:
-    pattern = refusal_pattern(options.refusal) if options.refusal is not None else refusal_pattern()
-    names = ("exact_match", "f1", "contains", "refused_unanswerable", "refused_answerable")
-    scores: dict[str, dict[str, float]] = {name: {} for name in names}
-    for query, right in gold.items():
-        case = cases.cases[query]
-        if not cases.counts(case):
-            continue
-        answer = case.answer
-        refused = float(_is_answered(case) and refuses(case.text, answer and answer.finish_reason, pattern))
-        if not right.answers:
-            scores["refused_unanswerable"][query] = refused
-            continue
-        scores["refused_answerable"][query] = refused
-        scores["exact_match"][query] = exact_match(case.text, right.answers)
-        scores["f1"][query] = token_f1(case.text, right.answers)
-        scores["contains"][query] = contains(case.text, right.answers)
-    return scores
-
-
-def _grounding(cases: Cases, options: Options) -> dict[str, dict[str, float]]:
-    """What answers cite and whether it supports them; a refusal states nothing."""
-    pattern = refusal_pattern(options.refusal) if options.refusal is not None else refusal_pattern()
-    scores: dict[str, dict[str, float]] = {
-        name: {} for name in ("citation_precision", "citation_recall", "unsupported", "refused")
-    }
-    for query, case in _answers(cases):
-        refused = refuses(case.text, case.answer and case.answer.finish_reason, pattern)
-        scores["refused"][query] = float(refused)
-        if refused:
-            continue
-        found = citation_scores(sentences(case.text), source_texts(cases, case), options.support)
-        _put(scores["citation_precision"], query, found.precision)
-        _put(scores["citation_recall"], query, found.recall)
-        _put(scores["unsupported"], query, found.unsupported)
-    return scores
-
-
-def _costs(cases: Cases) -> dict[str, dict[str, float]]:
-    scores: dict[str, dict[str, float]] = {
-        name: {} for name in ("answered", "prompt_tokens", "completion_tokens", "total_ms")
-    }
-    for query, case in cases.cases.items():
-        if cases.counts(case):
-            scores["answered"][query] = float(_is_answered(case))
-        if case.answer is not None and case.answer.state == "answered":
-            scores["prompt_tokens"][query] = case.answer.prompt_tokens
-            scores["completion_tokens"][query] = case.answer.completion_tokens
-            _put(scores["total_ms"], query, case.total_ms)
-            for stage, taken in case.stage_ms.items():
-                scores.setdefault(f"{stage.replace('-', '_')}_ms", {})[query] = taken
-    return scores
-
-
-def source_texts(cases: Cases, case: Case) -> dict[int, str]:
-    """The texts that were in a case's prompt, by number."""
-    return {number: cases.chunks[chunk].text for number, chunk in _sources(case).items() if chunk in cases.chunks}
-
-
-def _answers(cases: Cases) -> Iterator[tuple[str, Case]]:
-    for query, case in cases.cases.items():
-        if _is_answered(case):
-            yield query, case
-
-
-def _is_answered(case: Case) -> bool:
-    return case.answer is not None and case.answer.state == "answered"
-
-
-def _stages(cases: Cases) -> list[str]:
-    return list(dict.fromkeys(stage for case in cases.cases.values() for stage in case.stage_ms))
-
-
-def _sources(case: Case) -> dict[int, str]:
-    """The chunk IDs of the prompt's sources by number."""
-    return {source.number: source.chunk_id for source in case.answer.sources} if case.answer else {}
-
-
-def _cited(case: Case) -> set[int]:
-    return {number for sentence in sentences(case.text) for number in sentence.cited}
-
-
-def _put(scores: dict[str, float], query: str, value: float | None) -> None:
-    if value is not None:
-        scores[query] = value
+def _aligned(by_query: Mapping[str, float], cases: Cases) -> Values:
+    return np.array([by_query.get(query, np.nan) for query in cases.cases], dtype=np.float64)

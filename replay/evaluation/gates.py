@@ -30,7 +30,7 @@ _GATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One limit. ``part`` is "" for the value itself; ``percent`` says that ``limit`` is one of the other run's value."""
+    """One limit. ``part`` is "" for the value itself; ``percent``: ``limit`` is a share of the other run's value."""
 
     text: str
     name: str
@@ -82,7 +82,7 @@ def parse_gate(text: str, *, is_compared: bool) -> Gate:
         raise EvaluationError(f"the gate {gate.text!r} has a p-value as a share, which it is not")
     if not gate.of_run and not is_compared:
         raise EvaluationError(
-            f"the gate {gate.text!r} is of a difference and needs --against; for the run's own value write run.{gate.name}"
+            f"the gate {gate.text!r} is of a difference and needs --against; the run's own value is run.{gate.name}"
         )
     return gate
 

@@ -31,12 +31,17 @@ _SYSTEM = (
 PROMPT_HASH = hashlib.sha256(_SYSTEM.encode()).hexdigest()
 
 
-def judge_messages(question: str, answer: str, gold: Sequence[str], sources: Sequence[str]) -> tuple[ChatMessage, ...]:
-    """What the judge is asked: against the gold answers where there are any, else against the sources."""
-    reference = [f"A right answer: {text}" for text in gold] or [f"Passage: {text}" for text in sources]
-    user = "\n\n".join(
-        [f"Question: {question}", "Reference:", *(reference or ["(nothing)"]), f"Answer to judge: {answer}"]
-    )
+def judge_messages(
+    question: str, answer: str, gold: Sequence[str], sources: Sequence[str], max_chars: int
+) -> tuple[ChatMessage, ...]:
+    """What the judge is asked: against the gold answers where there are any, else against the sources.
+
+    Of the reference what is too much for ``max_chars`` is left out, and then of the answer.
+    """
+    reference = "\n\n".join([f"A right answer: {text}" for text in gold] or [f"Passage: {text}" for text in sources])
+    room = max(0, max_chars - len(_SYSTEM) - len(question) - len(answer))
+    answer = answer[: max(0, max_chars - len(_SYSTEM) - len(question))]
+    user = f"Question: {question}\n\nReference:\n\n{reference[:room] or '(nothing)'}\n\nAnswer to judge: {answer}"
     return ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=user)
 
 

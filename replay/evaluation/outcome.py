@@ -10,6 +10,9 @@ from replay.evaluation.comparison import Change, Comparison, compare
 from replay.evaluation.evaluation import Evaluation, Summary, summaries
 from replay.evaluation.gates import Gate, GateResult, check
 
+# What stands where there is no number.
+NONE = "\u2013"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -137,7 +140,7 @@ def _warnings(evaluation: Evaluation) -> list[str]:
 def shown(value: float | None, unit: str = "", *, signed: bool = False) -> str:
     """A number as people read it."""
     if value is None or math.isnan(value):
-        return "–"
+        return NONE
     sign = "+" if signed else ""
     if unit:
         return f"{value:{sign},.0f} {unit}" if abs(value) >= 10 or value == 0 else f"{value:{sign},.1f} {unit}"  # noqa: PLR2004 - two digits are enough

@@ -6,11 +6,14 @@ from replay.evaluation.answer_text import tokens
 from replay.evaluation.errors import EvaluationError
 from replay.evaluation.sentences import sentences
 
+_NEGATED = r"(?:do|does|did|is|are|am|was|were|can|could)(?: ?not|n['\u2019]t|['\u2019]t)|unable to"
+_SAID = (
+    r"know|say|tell|answer|find|found|hold|contain|provided?|mention(?:ed)?|specif(?:y|ied)|stated?|included?|given"
+    r"|available|determine|sure"
+)
 # The words of the prompt that comes along, and how models usually put it.
 DEFAULT_PATTERN = (
-    r"\b(?:do(?:es)? not|don['’]?t|doesn['’]?t|did not|didn['’]?t|can(?: ?not|['’]?t)|could not|couldn['’]?t|(?:is|are|am|was|were) "
-    r"(?:not|unable)|isn['’]?t|aren['’]?t|unable to)\s+(?:\w+\s+){0,3}?(?:know|say|tell|answer|find|found|hold|contain|provide"
-    r"|provided|mention|mentioned|specify|specified|state|stated|include|included|given|available|determine|sure)\b"
+    rf"\b(?:{_NEGATED})\s+(?:\w+\s+){{0,3}}?(?:{_SAID})\b"
     r"|\b(?:no|not enough|insufficient) (?:\w+ ){0,2}(?:information|answer|mention|passage|evidence)\b"
     r"|\bunanswerable\b|\bnothing was found\b"
 )
@@ -29,7 +32,7 @@ def refusal_pattern(expression: str = DEFAULT_PATTERN) -> re.Pattern[str]:
 
 
 def refuses(answer: str, finish_reason: str | None, pattern: re.Pattern[str]) -> bool:
-    """Whether nothing was found, nothing was said, or the first sentence is such that the pattern finds itself in it."""
+    """Whether nothing was found, nothing was said, or the pattern is found in the first sentence."""
     if finish_reason == "nothing_found" or not tokens(answer):
         return True
     first = sentences(answer)

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 _CITATION = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")
 _NUMBER = re.compile(r"\d+")
+# Full stops, exclamation and question marks of Chinese and Japanese need no space behind them.
+_WIDE = "\u3002\uff01\uff1f"
+_CLOSING = "\"'\u201d\u2019)\u00bb"
 # What ends a sentence, with the quotes, brackets and citations that belong to it.
-_END = re.compile(r"(?:[.!?…]+|[。！？])[\"'”’)»]*(?:\s*\[\d[\d\s,;]*\])*(?=\s|$)|\n\s*(?=\S)|(?<=[。！？])(?=\S)")
+_END = re.compile(
+    rf"(?:[.!?…]+|[{_WIDE}])[{_CLOSING}]*(?:\s*\[\d[\d\s,;]*\])*(?=\s|$)|\n\s*(?=\S)|(?<=[{_WIDE}])(?=\S)"
+)
 # A point after these ends no sentence: abbreviations, and initials of names.
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|vol|fig|eq|dr|mr|mrs|ms|prof)|\b[A-Z])\.$", re.IGNORECASE

@@ -1,6 +1,6 @@
 """Whether passages hold what a sentence says: a guess by words or by vectors, and called so wherever it is shown.
 
-Neither reads: a sentence that says the opposite with the same words counts as supported. That is for a judge, or people.
+Neither reads: a sentence that says the opposite in the same words counts as supported. That is for a judge.
 """
 
 import re
@@ -24,7 +24,7 @@ _FUNCTION_WORDS = frozenset(
     from further had has have having he her here him his how i if in into is it its itself may me might more most my no
     nor not of off on once only or other our out over own same she should so some such than that the their them then
     there these they this those through to too under until up us very was we were what when where which while who whom
-    why will with would you your according passage passages source sources""".split()
+    why will with would you your according passage passages source sources""".split()  # noqa: SIM905 - reads better
 )
 _CACHED_TEXTS = 50_000
 

@@ -18,7 +18,7 @@ from replay.evaluation.comparison import Change, Comparison, Difference
 from replay.evaluation.errors import EvaluationError
 from replay.evaluation.evaluation import Evaluation
 from replay.evaluation.gold import Gold
-from replay.evaluation.outcome import Outcome, changed_most, shown
+from replay.evaluation.outcome import NONE, Outcome, changed_most, shown
 from replay.report import plots
 from replay.report.texts import side_by_side
 from replay.run_folder.manifest import Manifest
@@ -203,7 +203,7 @@ def _settings_rows(manifest: Manifest, against: Manifest | None) -> list[tuple[s
     theirs = _flat(against.settings) if against else {}
     names = sorted(ours.keys() | theirs.keys())
     return [
-        (name, ours.get(name, "–"), theirs.get(name, "–"))
+        (name, ours.get(name, NONE), theirs.get(name, NONE))
         for name in names
         if against is None or ours.get(name) != theirs.get(name)
     ]
@@ -309,4 +309,4 @@ def _passages(case: Case, other: Case, cases: Cases, relevant: Mapping[str, int]
 
 
 def _moment(value: datetime | None) -> str:
-    return value.strftime("%Y-%m-%d %H:%M UTC") if value else "–"
+    return value.strftime("%Y-%m-%d %H:%M UTC") if value else NONE

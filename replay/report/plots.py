@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Colours are the page's variables, so that they suit light and dark; every mark has its number."""
+"""Plots as inline SVG. Colours are the page's, so that they suit light and dark; what matters is also in figures."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _AXIS = 34
 
 
 class Interval(NamedTuple):
-    """A row of ``intervals``: a value with its bounds; ``tone`` is good, bad or even; ``figure`` stands at its right."""
+    """A row of ``intervals``: a value with its bounds; ``tone`` is good, bad or even; ``figure`` stands beside it."""
 
     label: str
     value: float
