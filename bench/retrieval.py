@@ -16,7 +16,7 @@ import orjson
 
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from bench import retrieval_measures as measures
-from bench.beir import DataError, Qrels, read_documents, read_qrels, read_queries
+from replay.beir import DataError, Qrels, read_documents, read_qrels, read_queries
 from bench.broker import running_milvus
 from bench.kept_vectors import KeptVectors
 from bench.retrieval_speed import speed

@@ -16,6 +16,7 @@ from ragline.client import Client, RequestError
 from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
+from ragline.evaluate_cli import evaluate
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.replay_cli import replay
@@ -40,6 +41,7 @@ app.add_typer(collections_app, name="collections")
 app.add_typer(documents_app, name="documents")
 app.add_typer(runs_app, name="runs")
 app.command()(replay)
+app.command()(evaluate)
 
 T = TypeVar("T")
 

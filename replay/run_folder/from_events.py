@@ -6,7 +6,17 @@ from datetime import datetime
 import orjson
 
 from replay.run_folder.rows import AnswerRow, PassageRow, RequestRow, SourceRef, StampRow
-from schemas.events import Answered, QueryAccepted, RequestCancelled, RequestExpired, RequestFailed, Terminal
+from schemas.events import (
+    Answered,
+    Event,
+    PassagesRetrieved,
+    PromptBuilt,
+    QueryAccepted,
+    RequestCancelled,
+    RequestExpired,
+    RequestFailed,
+    Terminal,
+)
 from schemas.headers import StageTime
 from schemas.values import Passage, Source
 
@@ -85,7 +95,9 @@ def source_refs(sources: Sequence[Source]) -> tuple[SourceRef, ...]:
     return tuple(SourceRef(source.number, source.passage.chunk_id) for source in sources)
 
 
-def stamp_rows(request_id: str, timeline: Sequence[StageTime], stamps: dict[str, str] | None = None) -> Iterator[StampRow]:
+def stamp_rows(
+    request_id: str, timeline: Sequence[StageTime], stamps: dict[str, str] | None = None
+) -> Iterator[StampRow]:
     """When each stage had the request, with its stamp (a JSON object) by stage.
 
     A stamp of a stage that the timeline does not know gets a row without times.
@@ -98,6 +110,24 @@ def stamp_rows(request_id: str, timeline: Sequence[StageTime], stamps: dict[str,
     for stage, stamp in stamps.items():
         if stage not in seen:
             yield StampRow(request_id, stage, stamp=stamp)
+
+
+def event_stamp(event: Event) -> tuple[str, str] | None:
+    """What an event says of what decided it: the stage that made it and a JSON object; None where it says nothing."""
+    match event:
+        case PassagesRetrieved(collection=collection, embedding_model=model, query=query):
+            options = query.options.retrieval.model_dump(mode="json") | {"top_k": query.options.top_k}
+            return "retrieval", _object({"collection": collection, "embedding_model": model, **options})
+        case PromptBuilt(template=template, template_hash=template_hash):
+            return "prompt", _object({"template": template, "template_hash": template_hash})
+        case Answered(model=model):
+            return "generation", _object({"model": model})
+        case _:
+            return None
+
+
+def _object(fields: dict[str, object]) -> str:
+    return orjson.dumps(fields).decode()
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -60,7 +60,7 @@ class RunSource(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A run's manifest. Until ``state`` is ``complete`` a run may grow; ``position`` is what its maker needs to go on."""
+    """A run's manifest. Until ``state`` is ``complete`` a run may grow; its maker goes on at ``position``."""
 
     # What a later version wrote is kept when this one writes.
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -10,7 +10,7 @@ AnswerState = Literal["answered", "failed", "expired", "cancelled"]
 
 
 class RequestRow(NamedTuple):
-    """A request. ``query_id`` is what qrels, gold answers and other runs know it by; the other tables say ``request_id``.
+    """A request. ``query_id`` is what qrels, gold answers and other runs know it by; other tables say ``request_id``.
 
     ``options`` is ``QueryOptions`` as JSON, ``history`` the messages before the question as JSON, "" where there are
     none. ``partition`` and ``offset`` are its record's in the run's source topic.
@@ -29,7 +29,7 @@ class RequestRow(NamedTuple):
 
 
 class PassageRow(NamedTuple):
-    """A passage that was retrieved for a request. ``rank`` counts from 1, the best; ``score`` is its cosine similarity."""
+    """A passage retrieved for a request. ``rank`` counts from 1, the best; ``score`` is its cosine similarity."""
 
     request_id: str
     rank: int

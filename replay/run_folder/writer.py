@@ -49,6 +49,8 @@ class RunWriter:
             RunError: the name is in use, or no name for a run; or the folder cannot be made.
         """
         check_name(manifest.name)
+        if folder.exists():
+            raise RunError(f"there is a run {folder.name} already; name another, or delete that one")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -56,8 +58,6 @@ class RunWriter:
                 # Not for the owner alone, as mkdtemp makes it.
                 beside.chmod(0o755)
                 manifest.write(beside)
-                if folder.exists():
-                    raise RunError(f"there is a run {folder.name} already; name another, or delete that one")
                 beside.rename(folder)
             except BaseException:
                 shutil.rmtree(beside, ignore_errors=True)

@@ -30,7 +30,10 @@ def test_a_request_is_known_by_its_own_id_unless_the_run_knows_another() -> None
 
 def test_passages_are_ranked_in_their_order() -> None:
     rows = list(passage_rows("r", [PASSAGE, PASSAGE.model_copy(update={"chunk_id": "c2"})]))
-    assert [(row.rank, row.chunk_id, row.document_id, row.ordinal) for row in rows] == [(1, "c", "d", 4), (2, "c2", "d", 4)]
+    assert [(row.rank, row.chunk_id, row.document_id, row.ordinal) for row in rows] == [
+        (1, "c", "d", 4),
+        (2, "c2", "d", 4),
+    ]
 
 
 @pytest.mark.parametrize(

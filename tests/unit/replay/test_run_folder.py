@@ -48,7 +48,9 @@ def test_rows_come_back_as_they_were_added(tmp_path: Path) -> None:
         assert run.count(kind) == len(added)
 
 
-@given(st.lists(st.builds(SourceRef, st.integers(0, 2**63 - 1), st.text()), max_size=3), st.text(), st.none() | st.text())
+@given(
+    st.lists(st.builds(SourceRef, st.integers(0, 2**63 - 1), st.text()), max_size=3), st.text(), st.none() | st.text()
+)
 def test_any_text_and_number_survives(sources: list[SourceRef], text: str, message: str | None) -> None:
     row = AnswerRow("r", "answered", text, message=message, sources=tuple(sources))
     [batch] = to_arrow(AnswerRow, [row]).to_batches()
@@ -106,7 +108,7 @@ def test_a_run_that_was_killed_goes_on_without_loss_or_repetition(tmp_path: Path
     folder = tmp_path / "one"
     RunWriter.create(folder, Manifest(name="one", position={"next": 0})).close()
     for _ in range(2):
-        killed = subprocess.run([sys.executable, "-c", _KILLED, folder], check=False, env=os.environ)
+        killed = subprocess.run([sys.executable, "-c", _KILLED, folder], check=False, env=os.environ)  # noqa: S603 - our own program
         assert killed.returncode == -signal.SIGKILL
     with RunWriter.resume(folder) as writer:
         writer.finish()
@@ -126,7 +128,7 @@ def test_a_manifest_that_could_not_be_written_changes_nothing(tmp_path: Path, mo
     assert not list(folder.glob("*/*"))
 
 
-def _no_space(manifest: Manifest, folder: Path) -> None:
+def _no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
@@ -160,7 +162,9 @@ def test_names_that_no_topic_could_have_are_refused(tmp_path: Path, name: str) -
 
 def test_what_another_version_wrote_is_read_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "one"
-    with RunWriter.create(folder, Manifest(name="one", source=RunSource(topic="rag.queries", offsets={0: (3, 9)}))) as w:
+    with RunWriter.create(
+        folder, Manifest(name="one", source=RunSource(topic="rag.queries", offsets={0: (3, 9)}))
+    ) as w:
         w.add([request(1)])
         w.checkpoint()
     manifest = orjson.loads((folder / FILE).read_bytes())
@@ -181,7 +185,7 @@ def test_what_another_version_wrote_is_read_and_kept(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / FILE).unlink(), "is no run"),
         (lambda folder: (folder / FILE).write_text("{"), "is damaged"),
-        (lambda folder: (folder / FILE).write_text('{"name":"one","format":%d}' % (FORMAT + 1)), "take a newer one"),
+        (lambda folder: (folder / FILE).write_text(f'{{"name":"one","format":{FORMAT + 1}}}'), "take a newer one"),
         (
             lambda folder: (folder / FILE).write_text(
                 '{"name":"one","parts":{"requests":[{"file":"../../x.parquet","rows":1}]}}'
@@ -213,7 +217,7 @@ def test_runs_are_found_listed_and_deleted(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     assert [manifest.name for manifest in list_runs(tmp_path)] == ["one", "two"]
     assert find_run("one", tmp_path).name == find_run(str(tmp_path / "one"), Path("elsewhere")).name == "one"
-    with pytest.raises(RunError, match="there is no run three in .*; there are: one, two"):
+    with pytest.raises(RunError, match=r"there is no run three in .*; there are: one, two"):
         find_run("three", tmp_path)
     delete_run(tmp_path / "one")
     with pytest.raises(RunError, match="is no run"):
