@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, NoReturn, Self, TypeVar
 
@@ -14,7 +13,7 @@ from pydantic import JsonValue
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
 from infra.local.report import LocalStackError
-from ragline.letters import moment
+from ragline import replay_options as options
 from ragline.settings import Settings, SettingsError
 from ragline.terminal import ERR, OUT, fail
 from replay.errors import ReplayError
@@ -36,12 +35,12 @@ def replay(
     context: typer.Context,
     topic: Annotated[str, typer.Option("--from", help="Topic to replay from, such as rag.passages.retrieved.")],
     run: Annotated[str, typer.Option(help="Name of the run; the same command goes on with one that was interrupted.")],
-    since: Annotated[str | None, typer.Option(help="Recorded at or after: 2026-01-31T12:00 (UTC), or 2h ago.")] = None,
-    until: Annotated[str | None, typer.Option(help="Recorded before; as --since.")] = None,
-    offsets: Annotated[str | None, typer.Option(help="PARTITION:FIRST-LAST,… instead of times.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="File of request IDs, one a line: only these.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Only so many requests, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Which sample: the same seed draws the same requests.")] = 0,
+    since: options.Since = None,
+    until: options.Until = None,
+    offsets: options.Offsets = None,
+    ids: options.Ids = None,
+    sample: options.Sample = None,
+    seed: options.Seed = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A changed setting, stage.setting=value.")] = None,
     workers: Annotated[str, typer.Option(help="local starts the run's own, running waits for others.")] = "local",
     scale: Annotated[list[str] | None, typer.Option(help="Processes of a stage, as STAGE=N.")] = None,
@@ -52,16 +51,17 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Answer recorded requests again, beside production, with changed settings."""
-    _check(since, until, offsets, ids, sample, rate, time_warp, timeout_s, workers)
+    _check(rate, time_warp, timeout_s, workers)
     settings: Settings = context.obj.settings
 
     async def work() -> None:
+        options.check(since, until, offsets, ids, sample)
         with needed():
             from ragline import replaying
             from ragline.stack import parse_scale
         order = replaying.Order(
             run=run,
-            asked=_asked(topic, since, until, offsets, ids, sample, seed, changes or []),
+            asked=options.asked(topic, since, until, offsets, ids, sample, seed, changes or []),
             rate=rate,
             time_warp=time_warp,
             local=workers == "local",
@@ -80,21 +80,7 @@ def replay(
     _run(work(), run)
 
 
-def _check(
-    since: str | None,
-    until: str | None,
-    offsets: str | None,
-    ids: Path | None,
-    sample: int | None,
-    rate: float | None,
-    time_warp: float | None,
-    timeout_s: float,
-    workers: str,
-) -> None:
-    if offsets is not None and (since or until):
-        _refuse("--offsets and --since or --until say the same thing; give one of them")
-    if ids is not None and sample is not None:
-        _refuse("--ids and --sample say the same thing; give one of them")
+def _check(rate: float | None, time_warp: float | None, timeout_s: float, workers: str) -> None:
     if rate is not None and time_warp is not None:
         _refuse("--rate and --time-warp say the same thing; give one of them")
     for name, value in (("--rate", rate), ("--time-warp", time_warp), ("--timeout-s", timeout_s)):
@@ -102,53 +88,6 @@ def _check(
             _refuse(f"{name} must be greater than 0")
     if workers not in {"local", "running"}:
         _refuse(f"--workers takes local or running, not {workers!r}")
-
-
-def _asked(
-    topic: str,
-    since: str | None,
-    until: str | None,
-    offsets: str | None,
-    ids: Path | None,
-    sample: int | None,
-    seed: int,
-    changes: list[str],
-) -> Any:
-    from replay.overrides import parse
-    from replay.planning import Asked
-
-    now = datetime.now(UTC)
-    said = {"from": topic, "since": since, "until": until, "offsets": offsets, "sample": sample, "seed": seed}
-    overrides = parse(changes)
-    words: dict[str, JsonValue] = {name: value for name, value in said.items() if value is not None}
-    words["set"] = [*sorted(f"{override.name}={override.text}" for override in overrides)]
-    try:
-        since_ms, until_ms = (int(moment(text, now).timestamp() * 1000) if text else None for text in (since, until))
-    except ValueError as error:
-        raise ReplayError(str(error)) from None
-    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
-        raise ReplayError(f"--until {until} is not after --since {since}")
-    return Asked(
-        topic=topic,
-        since_ms=since_ms,
-        until_ms=until_ms,
-        offsets=offsets,
-        ids=_ids(ids) if ids else None,
-        sample=sample,
-        seed=seed,
-        overrides=overrides,
-        words=words,
-    )
-
-
-def _ids(file: Path) -> frozenset[str]:
-    try:
-        found = frozenset(line.strip() for line in file.read_text("utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReplayError(f"the request IDs cannot be read from {file}: {error}") from None
-    if not found:
-        raise ReplayError(f"{file} has no request IDs")
-    return found
 
 
 class ReplayProgress:

@@ -76,11 +76,6 @@ def worker_specs(
     ]
 
 
-def in_namespace(settings: Settings, changed: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that make a worker anywhere one of the run."""
-    return {"RAGLINE_NAMESPACE": settings.namespace, **changed}
-
-
 def _addresses(settings: Settings) -> dict[str, str]:
     addressed = with_local_models(settings.with_local_addresses())
     return {

@@ -2,22 +2,23 @@
 
 import asyncio
 import contextlib
+import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
 from backends.errors import BackendUnavailableError
-from ragline.replay_workers import in_namespace, local_workers, worker_specs
+from ragline.replay_workers import local_workers, worker_specs
 from ragline.settings import Settings, SettingsError
 from ragline.stages import build_stage, templates
 from replay import overrides
 from replay.errors import ReplayError
+from replay.export import Export
 from replay.overrides import OptionChanges
 from replay.planning import Asked, Plan, make_plan, namespace_of
 from replay.removal import remove_namespace
@@ -107,20 +108,9 @@ async def replay(
     """
     settings = settings.with_local_addresses()
 
-    def workers() -> AbstractAsyncContextManager[Any]:
-        stages = prepared.plan.way.stages
-        if not order.local:
-            variables = " ".join(
-                f"{name}={value}" for name, value in in_namespace(prepared.own, prepared.changed).items()
-            )
-            say(f"waiting for workers of {', '.join(stages)}; start each with: {variables} ragline worker STAGE")
-            return nullcontext()
-        specs = worker_specs(prepared.own, config_file, stages, order.scale, prepared.changed)
-        return local_workers(specs, prepared.folder, settings, say)
-
     options = Options(
         schedule=order.schedule,
-        workers=workers,
+        workers=lambda: workers_of(config_file, order, prepared, say),
         stalled_s=order.stalled_s,
         replication_factor=settings.topics.replication_factor,
         report=report,
@@ -136,6 +126,43 @@ async def replay(
                     await remove_namespace(settings.kafka, settings.redis, prepared.own.names)
                     delete_run(prepared.folder)
             raise
+
+
+def workers_of(
+    config_file: Path | None, order: Order, prepared: Prepared, say: Callable[[str], None]
+) -> AbstractAsyncContextManager[None]:
+    """A context in which the stages of a replay are at work: its own, or whoever has been started elsewhere."""
+    stages, own = prepared.plan.way.stages, prepared.own
+    if not order.local:
+        variables = {"RAGLINE_NAMESPACE": own.namespace, **prepared.changed}
+        environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+        say(f"waiting for workers of {', '.join(stages)}; start each with: {environment} ragline worker STAGE")
+        return nullcontext()
+    specs = worker_specs(own, config_file, stages, order.scale, prepared.changed)
+    return local_workers(specs, prepared.folder, own, say)
+
+
+async def record(settings: Settings, run: str, asked: Asked) -> Export:
+    """Make a run of what production itself has answered, as a replay of it would be; gives what was added.
+
+    Raises:
+        ReplayError, RunError, TopicsError: it cannot be done; nothing is left behind.
+    """
+    settings = settings.with_local_addresses()
+    folder = settings.replay.runs_folder / check_name(run)
+    if folder.exists():
+        raise RunError(f"there is a run {run} already; name another, or remove that one: ragline runs delete {run}")
+    plan = await make_plan(settings.kafka, settings.names, asked)
+    manifest = Manifest(name=run, ragline_version=version("ragline"), source=plan.source(asked))
+    with RunWriter.create(folder, manifest) as writer:
+        export = Export(settings.kafka, settings.names, plan.way, writer, plan.selection.takes, plan.spans)
+        try:
+            await export.run()
+            await asyncio.to_thread(writer.finish)
+        except BaseException:
+            delete_run(folder)
+            raise
+    return export
 
 
 def _writer(order: Order, prepared: Prepared) -> RunWriter:

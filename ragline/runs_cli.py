@@ -6,12 +6,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ragline import replay_options as options
 from ragline.settings import Settings
 from ragline.terminal import ERR, OUT, fail
 from replay.errors import ReplayError
 from replay.extra import MissingExtraError, needed
 from replay.run_folder.errors import RunError
 from replay.run_folder.manifest import Manifest
+from topics.cluster import TopicsError
 
 app = typer.Typer(help="Runs: what replays and evaluations have left.", no_args_is_help=True)
 
@@ -66,6 +68,33 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
         return
     for line in _lines(manifest):
         OUT.print(line, markup=False)
+
+
+@app.command()
+def record(
+    context: typer.Context,
+    name: Name,
+    topic: Annotated[str, typer.Option("--from", help="Topic that says which requests.")] = "rag.queries.accepted",
+    since: options.Since = None,
+    until: options.Until = None,
+    offsets: options.Offsets = None,
+    ids: options.Ids = None,
+    sample: options.Sample = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Make a run of what production has answered, to compare replays with; nothing is asked again."""
+    settings = _settings(context)
+
+    def work() -> tuple[int, int]:
+        options.check(since, until, offsets, ids, sample)
+        with needed():
+            from ragline import replaying
+        asked = options.asked(topic, since, until, offsets, ids, sample, seed, [])
+        export = asyncio.run(replaying.record(settings, name, asked))
+        return export.requests, export.endings
+
+    requests, endings = _one_sentence(work)
+    OUT.print(f"run {name}: {requests} requests, {endings} of them ended", markup=False)
 
 
 @app.command()
@@ -130,6 +159,6 @@ def _settings(context: typer.Context) -> Settings:
 def _one_sentence(call: Callable[[], T]) -> T:
     try:
         return call()
-    except (ReplayError, RunError, MissingExtraError, OSError) as error:
+    except (ReplayError, RunError, TopicsError, MissingExtraError, OSError) as error:
         fail(str(error))
         raise typer.Exit(1) from None

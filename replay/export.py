@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import IntFlag
 
 from aiokafka.structs import ConsumerRecord
 
 from backends.kafka import KafkaSettings
 from replay.recording import Recording
 from replay.requests import REPLAYED_FROM, incoming, request_id
-from replay.run_folder.from_events import answer_row, passage_rows, request_row, stamp_rows
+from replay.run_folder.from_events import answer_row, event_stamp, passage_rows, request_row, stamp_rows
 from replay.run_folder.rows import RequestRow, Row
 from replay.run_folder.writer import RunWriter
 from replay.selection import Span
@@ -18,19 +17,12 @@ from replay.tracker import name_of
 from schemas import codec
 from schemas.events import Event, PassagesRetrieved, PromptBuilt, QueryAccepted, QueryAsked, QueryStageEvent, Terminal
 from topics.names import Namespace
-from topics.specs import ANSWERS, PASSAGES_RETRIEVED, PROMPTS_BUILT, QUERIES, QUERIES_ACCEPTED, TopicSpec
+from topics.specs import TopicSpec
 from workers.runtime.records import Incoming
 
-# Whether a record counts, by its request ID and its time (Unix time in milliseconds).
+# Whether a record of the source counts, by its request ID and its time (Unix time in milliseconds).
 Wanted = Callable[[str, int], bool]
-
-
-class _Part(IntFlag):
-    """What the run has of a request."""
-
-    REQUEST = 1
-    PASSAGES = 2
-    ENDING = 4
+_REQUEST = 1
 
 
 class Export:
@@ -55,7 +47,8 @@ class Export:
         self._writer = writer
         self._wanted = wanted
         self._spans = spans
-        self._parts: dict[int, int] = {}
+        # A bit for the request itself, and one for each topic that has said something of it.
+        self._seen: dict[int, int] = {}
         self.requests = 0
         self.endings = 0
 
@@ -67,56 +60,59 @@ class Export:
             OSError: the disk is full.
         """
         source = self._way.source
-        if source is QUERIES and self._spans is None:
-            # What was decided of it; of a question that the query stage refused, only what was asked is known.
-            await self._read(QUERIES_ACCEPTED, _Part.REQUEST)
-        await self._read(source, _Part.REQUEST, self._spans)
-        # Without a topic of passages, those of the prompt are all there are.
-        of_way = (source, *self._way.outputs)
-        await self._read(PASSAGES_RETRIEVED if PASSAGES_RETRIEVED in of_way else PROMPTS_BUILT, _Part.PASSAGES)
-        await self._read(ANSWERS, _Part.ENDING)
+        await self._read(source, _REQUEST, self._spans)
+        for number, spec in enumerate(self._way.outputs, start=1):
+            await self._read(spec, _REQUEST << number)
 
-    async def _read(self, spec: TopicSpec, part: _Part, spans: Mapping[int, Span] | None = None) -> None:
+    async def _read(self, spec: TopicSpec, bit: int, spans: Mapping[int, Span] | None = None) -> None:
         async with Recording(self._kafka, self._names.topic(spec)) as recording:
             async for records in recording.read(spans or await recording.whole()):
                 # Decoding and compressing some hundred records takes long enough for heartbeats to be late.
-                await asyncio.to_thread(self._add, spec, part, records)
+                await asyncio.to_thread(self._add, spec, bit, records)
 
-    def _add(self, spec: TopicSpec, part: _Part, records: Sequence[ConsumerRecord]) -> None:
+    def _add(self, spec: TopicSpec, bit: int, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
             came = incoming(record)
             name = request_id(came)
-            if not self._is_first(part, name, record.timestamp):
+            if not self._is_first(bit, name, record.timestamp):
                 continue
             try:
                 event = codec.decode(came.value, came.headers.type, spec.events)
             except codec.UndecodableError:
-                # It has its own ending in the run, which says so.
+                # Its stage has said so, in an ending of its own.
                 continue
-            self._writer.add(_rows(part, name, came, event))
-            self.requests += part is _Part.REQUEST
-            self.endings += part is _Part.ENDING
+            self._writer.add(self._rows(spec, name, came, event))
+            self.endings += isinstance(event, Terminal)
 
-    def _is_first(self, part: _Part, request: str, at_ms: int) -> bool:
+    def _is_first(self, bit: int, request: str, at_ms: int) -> bool:
         name = name_of(request)
-        had = self._parts.get(name, 0)
-        if had & part or not (self._wanted(request, at_ms) if part is _Part.REQUEST else had):
+        had = self._seen.get(name, 0)
+        if had & bit or not (self._wanted(request, at_ms) if bit == _REQUEST else had):
             return False
-        self._parts[name] = had | part
+        self._seen[name] = had | bit
         return True
 
-
-def _rows(part: _Part, request: str, record: Incoming, event: Event) -> Iterator[Row]:
-    match event:
-        case _ if part is _Part.REQUEST:
+    def _rows(self, spec: TopicSpec, request: str, record: Incoming, event: Event) -> Iterator[Row]:
+        is_source = spec is self._way.source
+        timeline = record.headers.timeline
+        if is_source:
+            self.requests += 1
             yield _request(request, record, event)
-        case PassagesRetrieved():
-            yield from passage_rows(request, event.passages)
-        case PromptBuilt():
-            yield from passage_rows(request, [source.passage for source in event.sources])
-        case Terminal():
-            yield answer_row(event, int(record.timestamp.timestamp() * 1000))
-            yield from stamp_rows(request, record.headers.timeline)
+        match event:
+            case PassagesRetrieved():
+                yield from passage_rows(request, event.passages)
+            case PromptBuilt() if is_source:
+                # Those of the prompt are all there are.
+                yield from passage_rows(request, [source.passage for source in event.sources])
+            case Terminal():
+                yield answer_row(event, int(record.timestamp.timestamp() * 1000))
+        # Whoever wrote a record has the last entry of its timeline; the source says it of all stages before, too.
+        yield from stamp_rows(request, timeline if is_source else timeline[-1:], _stamps(event))
+
+
+def _stamps(event: Event) -> dict[str, str]:
+    stamp = event_stamp(event)
+    return dict([stamp]) if stamp else {}
 
 
 def _request(request: str, record: Incoming, event: Event) -> RequestRow:
@@ -132,15 +128,16 @@ def _request(request: str, record: Incoming, event: Event) -> RequestRow:
         query_id=request,
         tenant=tenant or record.headers.tenant or "",
         question=question,
+        asked_at_ms=int((record.headers.time or record.timestamp).timestamp() * 1000),
         partition=partition,
         offset=offset,
     )
 
 
-def _place(record: Incoming) -> tuple[int | None, int | None]:
-    """Where the record was recorded; None of one that a stage of the replay has written."""
+def _place(record: Incoming) -> tuple[int, int]:
+    """Where the record was recorded."""
     replayed_from = record.headers.raw.get(REPLAYED_FROM)
     if replayed_from is None:
-        return (None, None) if record.headers.replay else (record.origin.partition, record.origin.offset)
+        return record.origin.partition, record.origin.offset
     _, partition, offset = replayed_from.decode("utf-8", "replace").rsplit("/", 2)
     return int(partition), int(offset)

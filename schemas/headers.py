@@ -62,8 +62,8 @@ class Headers:
 
     ``dataref`` is where the text of a document is that does not fit in its record (CloudEvents' extension ``dataref``).
     ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
-    stage that failed, on the redriven record alone: to the topic's other readers it is old. ``replay`` names the run of a replayed
-    request; its deadlines are of a time gone by, and count no more.
+    stage that failed, on the redriven record alone: to the topic's other readers it is old. ``replay`` names the run of
+    a replayed request; its deadlines are of a time gone by, and count no more.
 
     Those of a fetched record are understood only when they are asked for, since a stage looks at few of them. ``raw``
     has their bytes by name (those of a foreign producer may be null).

@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.pipeline",
+    "tests.fixtures.production",
     "tests.fixtures.engines",
     "tests.fixtures.stack",
     "tests.fixtures.bridges",

@@ -5,235 +5,248 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from redis.asyncio import Redis
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from backends.echo_engine import EchoEngine
-from backends.engine import EngineSettings
-from backends.live_view import LiveViewSettings
-from backends.redis_live_view import RedisLiveView
 from infra.local import child
+from ragline import replaying
+from ragline.replaying import Order, prepare
+from ragline.settings import SettingsError
+from replay.errors import ReplayError
+from replay.overrides import parse
+from replay.planning import Asked
+from replay.run_folder.errors import RunError
 from replay.run_folder.reader import Run
 from replay.run_folder.rows import AnswerRow, PassageRow, RequestRow, StampRow
-from schemas import codec
-from schemas.events import Answered, PassagesRetrieved, QueryAccepted
 from schemas.headers import Headers
-from schemas.values import Passage, QueryOptions, Sampling
-from tests.fixtures.pipeline import Pipeline, consumer, eventually, make_pipeline, read_topic
-from topics.names import Namespace
-from topics.specs import ANSWERS, PASSAGES_RETRIEVED, PROMPTS_BUILT, QUERIES
-from workers.generation import GenerationStage
-from workers.prompt import PromptStage
-from workers.settings import GenerationSettings, PromptSettings
-from workers.template import load_templates
+from tests.fixtures import replay_process
+from tests.fixtures.pipeline import eventually, read_topic
+from tests.fixtures.production import LATE, REQUESTS, Production, echoing
+from topics.specs import ANSWERS, PASSAGES_RETRIEVED, PROMPTS_BUILT
+from workers.template import TEMPLATES_PATH
 
 pytestmark = pytest.mark.servers
 
 ROOT = Path(__file__).parents[2]
-REQUESTS = 40
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-COMMAND_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 120
+FROM = PASSAGES_RETRIEVED.name
 
 
-def retrieved(number: int) -> PassagesRetrieved:
-    query = QueryAccepted(
-        request_id=f"r{number}",
-        tenant="default",
-        question=f"What is {number}?",
-        lane="interactive",
-        asked_at=LONG_AGO,
-        deadline_at=LONG_AGO + timedelta(minutes=10),
-        options=QueryOptions(
-            model="SmolLM2-135M-Instruct", top_k=1, min_score=0, template="default", sampling=Sampling(max_tokens=12)
-        ),
+def order(run: str, *changes: str, **asked: Any) -> Order:
+    words = {"set": list(changes)}
+    return Order(run, Asked(**({"topic": FROM} | asked), overrides=parse(changes), words=words), local=False)
+
+
+async def replayed(
+    production: Production, wanted: Order, monkeypatch: pytest.MonkeyPatch, templates: Path = TEMPLATES_PATH
+) -> dict[str, Any]:
+    """Replay with stages in this process; gives the summary."""
+
+    def workers(*_: object) -> Any:
+        return echoing(production.of_run(wanted.run), production.redis_url, templates)
+
+    monkeypatch.setattr(replaying, "workers_of", workers)
+    prepared = await prepare(production.settings, wanted)
+    summary: dict[str, Any] = await replaying.replay(
+        production.settings, None, wanted, prepared, lambda _: None, lambda _: None
     )
-    passage = Passage(
-        chunk_id=f"c{number}", document_id="d", title="Numbers", text=f"{number} is odd.", source="", ordinal=0, score=1
-    )
-    # Nothing is found for the first one: it is answered by the prompt stage.
-    return PassagesRetrieved(
-        query=query, collection="c", embedding_model="m", passages=(passage,) if number else ()
-    )
+    return summary
 
 
-class Production:
-    """A pipeline that has answered some requests, and the command line on it."""
-
-    def __init__(self, pipeline: Pipeline, redis_url: str, folder: Path) -> None:
-        self.pipeline = pipeline
-        self.redis_url = redis_url
-        self.runs = folder / "runs"
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "RAGLINE_NAMESPACE": pipeline.names.prefix,
-            "RAGLINE_KAFKA__BOOTSTRAP_SERVERS": pipeline.kafka.bootstrap_servers,
-            "RAGLINE_REDIS__URL": redis_url,
-            "RAGLINE_ENGINE__KIND": "echo",
-            "RAGLINE_REPLAY__RUNS_FOLDER": str(self.runs),
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a command."""
-        return subprocess.Popen(  # noqa: S603 - our own command
-            child.command([sys.executable, "-m", "ragline", *arguments]),
-            env=self.environment,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run a command to its end; gives status, output and errors."""
-        with contextlib.closing(_Ended(self.start(*arguments))) as started:
-            import time;b=time.time()
-            output, errors = await asyncio.to_thread(started.process.communicate, timeout=COMMAND_TIMEOUT_S);print('TIMED',arguments,time.time()-b,errors)
-        return started.process.returncode, output, errors
-
-    async def state(self) -> dict[str, Any]:
-        """All that a replay must leave alone."""
-        import time;b=time.time()
-        prefix = self.pipeline.names.prefix
-        admin = AIOKafkaAdminClient(**self.pipeline.kafka.client_options())
-        await admin.start()
-        try:
-            topics = sorted(topic for topic in await admin.list_topics() if topic.startswith(f"{prefix}."))
-            groups = sorted(group for group, *_ in await admin.list_consumer_groups() if group.startswith(f"{prefix}."))
-            offsets = {group: await admin.list_consumer_group_offsets(group) for group in groups}
-        finally:
-            await admin.close()
-        records = await self._records(topics)
-        async with Redis.from_url(self.redis_url) as redis:
-            keys = sorted([key async for key in redis.scan_iter(match=f"{prefix}.*")])
-            streams = {key: await redis.xrange(key) for key in keys if key.endswith(b"entries")}
-        print("STATE",time.time()-b)
-        return {"records": records, "offsets": offsets, "keys": keys, "streams": streams}
-
-    async def _records(self, topics: list[str]) -> list[tuple[str, int, int, bytes | None, bytes | None]]:
-        """What topics hold, by one reader: for each new one it would wait a while."""
-        async with consumer(self.pipeline.kafka, topics[0]) as reader:
-            partitions = [TopicPartition(topic, number) for topic in topics for number in reader.partitions_for_topic(topic) or ()]
-            reader.assign(partitions)
-            found = []
-            for tp, end in (await reader.end_offsets(partitions)).items():
-                while await reader.position(tp) < end:
-                    for batch in (await reader.getmany(timeout_ms=100)).values():
-                        found += [(it.topic, it.partition, it.offset, it.key, it.value) for it in batch]
-        return sorted(found, key=lambda record: record[:3])
-
-    async def left_of(self, run: str) -> tuple[list[str], list[str], list[bytes]]:
-        """Topics, groups and keys of a run."""
-        prefix = f"{self.pipeline.names.prefix}-replay-{run}."
-        admin = AIOKafkaAdminClient(**self.pipeline.kafka.client_options())
-        await admin.start()
-        try:
-            topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
-            groups = [group for group, *_ in await admin.list_consumer_groups() if group.startswith(prefix)]
-        finally:
-            await admin.close()
-        async with Redis.from_url(self.redis_url) as redis:
-            return topics, groups, [key async for key in redis.scan_iter(match=f"{prefix}*")]
-
-
-class _Ended:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-async def production(kafka_bootstrap: str, redis_url: str, engine_folder: Path, tmp_path: Path) -> AsyncIterator[Production]:
-    async with make_pipeline(kafka_bootstrap) as pipeline:
-        templates = load_templates()
-        from backends.tokenizer import ChatTokenizer  # noqa: PLC0415 - transformers' imports take seconds
-
-        tokenizer = ChatTokenizer.load(str(engine_folder))
-        live_view = RedisLiveView(LiveViewSettings(url=redis_url), pipeline.names)
-        prompt = PromptStage(PromptSettings(), tokenizer, templates, EngineSettings().max_model_len)
-        engine = EchoEngine(EngineSettings(kind="echo"))
-        generation = GenerationStage(GenerationSettings(), engine, live_view)
-        in_time = datetime.now(UTC) + timedelta(hours=1)
-        async with pipeline.running(prompt), pipeline.running(generation):
-            for number in range(REQUESTS):
-                event = retrieved(number)
-                event = event.model_copy(update={"query": event.query.model_copy(update={"deadline_at": in_time})})
-                headers = Headers(id=f"e{number}", type=event.TYPE, subject=event.key, tenant="default")
-                await pipeline.produce(PASSAGES_RETRIEVED, codec.encode(event), event.key, headers)
-            await pipeline.read_count(ANSWERS, REQUESTS)
-        yield Production(pipeline, redis_url, tmp_path)
-
-
-async def test_a_replay_with_nothing_changed_says_the_same_and_touches_nothing(production: Production) -> None:
+async def test_with_nothing_changed_the_same_is_said_and_production_stays_as_it_was(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = await production.state()
-    status, output, errors = await production.run(
-        "replay", "--from", "rag.passages.retrieved", "--run", "same", "--json"
-    )
-    assert status == 0, errors
-    summary = orjson.loads(output.splitlines()[-1])
-    assert summary["requests"] == REQUESTS
-    assert summary["states"] == {"answered": REQUESTS}
-    assert summary["agreement"] == {
-        PROMPTS_BUILT.name: {"same": REQUESTS - 1, "different": 0, "unmatched": 0},
-        ANSWERS.name: {"same": REQUESTS, "different": 0, "unmatched": 0},
+    summary = await replayed(production, order("same"), monkeypatch)
+    assert summary == {
+        "requests": REQUESTS + 1,
+        "states": {"answered": REQUESTS + 1},
+        "agreement": {
+            PROMPTS_BUILT.name: {"same": REQUESTS - 1, "different": 0, "unmatched": 1},
+            ANSWERS.name: {"same": REQUESTS, "different": 0, "unmatched": 1},
+        },
     }
+    assert await production.state() == before
+
     run = Run(production.runs / "same")
     requests = {row.request_id: row for row in run.rows(RequestRow)}
-    assert len(requests) == run.count(RequestRow) == run.count(AnswerRow) == REQUESTS
+    assert requests.keys() == {LATE, *(f"r{number}" for number in range(REQUESTS))}
     assert requests["r7"].question == "What is 7?"
-    assert run.count(PassageRow) == REQUESTS - 1
-    assert {row.stage for row in run.rows(StampRow)} == {"prompt", "generation"}
+    assert {row.partition for row in requests.values()} == {0, 1}
+    assert run.count(PassageRow) == REQUESTS
+    assert {row.request_id: row.state for row in run.rows(AnswerRow)} == dict.fromkeys(requests, "answered")
+    assert {row.stage for row in run.rows(StampRow) if row.request_id == "r7"} == {"retrieval", "prompt", "generation"}
+
+
+async def test_a_changed_template_and_option_change_prompts_and_answers_of_the_run_alone(
+    production: Production, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = "{% block system %}{% endblock %}{% block user %}Say: {{ question }}{% endblock %}"
+    (tmp_path / "brief.j2").write_text(text)
+    before = await production.state()
+    changes = (f"prompt.templates_path={tmp_path}", "query.template=brief", "query.max_tokens=3")
+    wanted = order("brief", *changes, ids=frozenset({"r0", "r7", "r8", "elsewhere"}))
+    summary = await replayed(production, wanted, monkeypatch, tmp_path)
+    assert summary["agreement"][PROMPTS_BUILT.name] == {"same": 0, "different": 2, "unmatched": 0}
+    # Nothing was found for r0, whatever the template.
+    assert summary["agreement"][ANSWERS.name] == {"same": 1, "different": 2, "unmatched": 0}
+    run = Run(production.runs / "brief")
+    assert {row.request_id: row.text for row in run.rows(AnswerRow)}["r7"] == "Say: What is"
     assert await production.state() == before
 
-    topics, groups, keys = await production.left_of("same")
-    assert topics
-    assert groups
-    assert keys
-    assert (await production.run("replay", "--from", "rag.passages.retrieved", "--run", "same"))[0] == 1
-    status, output, errors = await production.run("runs", "delete", "same")
-    assert status == 0, errors
-    assert await production.left_of("same") == ([], [], [])
-    assert not (production.runs / "same").exists()
-    assert await production.state() == before
 
+async def test_one_that_is_killed_goes_on_with_the_same_command(production: Production, tmp_path: Path) -> None:
+    of_run = production.of_run("killed")
 
-async def test_a_replay_that_is_killed_goes_on_with_the_same_command(production: Production, tmp_path: Path) -> None:
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    (templates / "default.j2").write_text("{% block system %}{% endblock %}{% block user %}Say: {{ question }}{% endblock %}")
-    command = ("replay", "--from", "rag.passages.retrieved", "--run", "killed", "--json", "--rate", "20")
-    command += ("--set", f"prompt.templates_path={templates}", "--set", "query.max_tokens=3")
-    answers = Namespace(f"{production.pipeline.names.prefix}-replay-killed").topic(ANSWERS)
+    def start() -> Any:
+        return started(
+            replay_process.__file__, "killed", "20", environment=production.environment, log=tmp_path / "log"
+        )
 
     async def some_are_answered() -> bool:
         with contextlib.suppress(AssertionError):
-            return len(await read_topic(production.pipeline.kafka, answers)) >= REQUESTS // 4
+            return len(await read_topic(of_run.kafka, of_run.names.topic(ANSWERS))) >= REQUESTS // 4
         return False
 
-    with contextlib.closing(_Ended(production.start(*command))) as started:
+    with start() as process:
         await eventually(some_are_answered)
-        started.process.kill()
-        assert await asyncio.to_thread(started.process.wait) == -9
-    assert 0 < len(await read_topic(production.pipeline.kafka, answers)) < REQUESTS
+        with pytest.raises(RunError, match="another process writes"):
+            await replaying.replay(
+                production.settings,
+                None,
+                order("killed"),
+                await prepare(production.settings, Order("killed", Asked(FROM))),
+                lambda _: None,
+                lambda _: None,
+            )
+        process.kill()
+        process.wait()
+    assert 0 < len(await read_topic(of_run.kafka, of_run.names.topic(ANSWERS))) < REQUESTS
+    with start() as process:
+        assert await asyncio.to_thread(process.wait, COMMAND_TIMEOUT_S) == 0, (tmp_path / "log").read_text()[-2000:]
+    sent = await read_topic(of_run.kafka, of_run.names.topic(PASSAGES_RETRIEVED))
+    assert len(sent) == len({record.key for record in sent}) == REQUESTS + 1
+    run = Run(production.runs / "killed")
+    answers = [row.request_id for row in run.rows(AnswerRow)]
+    assert len(answers) == len(set(answers)) == run.count(RequestRow) == REQUESTS + 1
 
-    status, output, errors = await production.run(*command)
-    assert status == 0, errors
-    summary = orjson.loads(output.splitlines()[-1])
-    assert (summary["requests"], summary["states"]) == (REQUESTS, {"answered": REQUESTS})
-    assert summary["agreement"][PROMPTS_BUILT.name] == {"same": 0, "different": REQUESTS - 1, "unmatched": 0}
-    texts = {row.request_id: row.text for row in Run(production.runs / "killed").rows(AnswerRow)}
-    assert len(texts) == REQUESTS
-    assert texts["r7"] == "Say: What is"
+
+@contextlib.contextmanager
+def started(*arguments: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own programs
+            child.command([sys.executable, *arguments]),
+            env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.models
+async def test_the_command_replays_with_workers_of_its_own_and_leaves_nothing_when_deleted(
+    production: Production, engine_folder: Path, tmp_path: Path
+) -> None:
+    before = await production.state()
+    environment = production.environment | {"RAGLINE_ENGINE__PATH": str(engine_folder)}
+
+    async def ragline(*arguments: str) -> str:
+        log = tmp_path / f"{arguments[0]}.log"
+        with started("-m", "ragline", *arguments, environment=environment, log=log) as process:
+            status = await asyncio.to_thread(process.wait, COMMAND_TIMEOUT_S)
+        said = log.read_text()
+        assert status == 0, said
+        return said
+
+    said = await ragline("replay", "--from", FROM, "--run", "whole", "--sample", "5", "--seed", "3", "--json")
+    assert orjson.loads(said.splitlines()[-1])["states"] == {"answered": 5}
+    assert all(await production.left_of("whole"))
+    await ragline("runs", "delete", "whole")
+    assert await production.left_of("whole") == ([], [], [])
+    assert not (production.runs / "whole").exists()
+    assert await production.state() == before
+
+
+async def test_what_production_answered_is_recorded_as_a_run(production: Production) -> None:
+    export = await replaying.record(production.settings, "original", Asked(FROM))
+    assert (export.requests, export.endings) == (REQUESTS + 1, REQUESTS)
+    answers = {row.request_id: row.text for row in Run(production.runs / "original").rows(AnswerRow)}
+    assert len(answers) == REQUESTS
+    with pytest.raises(RunError, match="there is a run original already"):
+        await replaying.record(production.settings, "original", Asked(FROM))
+
+
+async def test_what_cannot_be_replayed_is_told_in_a_sentence_and_leaves_nothing(production: Production) -> None:
+    settings = production.settings
+    for wanted, problem in (
+        (order("r", topic="rag.queries"), "rag.queries is empty"),
+        (order("r", since_ms=4_000_000_000_000), "has no record in the range"),
+        (order("r", offsets="0:100-200"), "has no record in the range"),
+        (order("r", offsets="7:0-"), "has no partition 7"),
+        (order("r", ids=frozenset({"elsewhere"})), "none of the 1 request IDs"),
+        (order("r", "prompt.templat=x"), "there is no setting prompt.templat"),
+        (order("a-name-that-is-longer-than-sixty-four-characters-with-its-prefix"), "the run's name has"),
+    ):
+        with pytest.raises(ReplayError, match=problem):
+            await prepare(settings, wanted)
+    with pytest.raises(SettingsError, match=r"query.template is 'gone'"):
+        await prepare(settings, order("r", "query.template=gone"))
+    assert not production.runs.exists()
+    assert await production.left_of("r") == ([], [], [])
+
+
+async def test_a_topic_that_retention_has_partly_deleted_is_told_of(production: Production) -> None:
+    pipeline = production.pipeline
+    topic = pipeline.names.topic(PASSAGES_RETRIEVED)
+    admin = AIOKafkaAdminClient(**pipeline.kafka.client_options())
+    await admin.start()
+    try:
+        await admin.delete_records({_partition(topic, 0): RecordsToDelete(before_offset=3)})
+    finally:
+        await admin.close()
+    with pytest.raises(ReplayError, match=r"before offset 3 of partition 0 .kept from 20.*ask for 0:3-"):
+        await prepare(production.settings, order("r", offsets="0:0-9"))
+    with pytest.raises(ReplayError, match="say --since 20"):
+        await prepare(production.settings, order("r", since_ms=1))
+    prepared = await prepare(production.settings, order("r"))
+    assert prepared.plan.spans[0].first == 3
+    assert prepared.plan.whole_from_ms is not None
+
+
+async def test_aborted_records_and_holes_are_passed_over(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415
+
+    pipeline = production.pipeline
+    topic = pipeline.names.topic(PASSAGES_RETRIEVED)
+    producer = AIOKafkaProducer(**pipeline.kafka.client_options(), transactional_id=pipeline.names.of("aborts"))
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"never", key=b"aborted", headers=Headers(id="a").encode())
+        await producer.abort_transaction()
+        async with producer.transaction():
+            # Known already: it was said twice.
+            await producer.send_and_wait(topic, b"twice", key=b"r7", headers=Headers(id="b").encode())
+    finally:
+        await producer.stop()
+    summary = await replayed(production, order("holes"), monkeypatch)
+    assert (summary["requests"], summary["states"]) == (REQUESTS + 1, {"answered": REQUESTS + 1})
+
+
+def _partition(topic: str, number: int) -> Any:
+    from aiokafka import TopicPartition  # noqa: PLC0415
+
+    return TopicPartition(topic, number)
