@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 BIN = .venv/bin
 .DEFAULT_GOAL = help
 .PHONY: help env setup demo test test-fast lint browser faults faults-short faults-mutants bench-hops \
-	bench-ttft bench-bridge bench-retrieval lock clean
+	bench-ttft bench-bridge bench-retrieval bench-replay lock clean
 .NOTPARALLEL:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
 	@echo 'make bench-ttft what the pipeline adds to the first token, a quarter of an hour; bench-bridge: 5,500 websockets'
 	@echo 'make bench-retrieval DATA=FOLDER   how good and fast retrieval is on a data set in BEIR form (docs/benchmarks.md)'
+	@echo 'make bench-replay   100,000 recorded requests replayed, a quarter of an hour (docs/benchmarks.md)'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -73,6 +74,9 @@ bench-bridge: setup
 
 bench-retrieval: setup
 	@$(BIN)/python -m bench.retrieval --data "$(DATA)"
+
+bench-replay: setup
+	@$(BIN)/python -m bench.replay
 
 lock:
 	@$(PYTHON) -m infra.setup lock
