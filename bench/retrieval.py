@@ -16,13 +16,13 @@ import orjson
 
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from bench import retrieval_measures as measures
-from replay.beir import DataError, Qrels, read_documents, read_qrels, read_queries
 from bench.broker import running_milvus
 from bench.kept_vectors import KeptVectors
 from bench.retrieval_speed import speed
 from bench.retrieval_system import System
 from ragline.settings import Settings
 from ragline.stages import with_local_models
+from replay.beir import DataError, Qrels, read_documents, read_qrels, read_queries
 
 _DEPTH = 100
 WAYS = {

@@ -80,8 +80,8 @@ async def _verdicts(
                 yield key, read_verdict(event.answer) if isinstance(event, Answered) else None
         if time.monotonic() - moved_at > timeout_s:
             raise EvaluationError(
-                f"the judge said nothing for {timeout_s:.0f} s, {len(ids) - len(seen)} of {len(ids)} verdicts are open; "
-                "is the generation stage running? See ragline status"
+                f"the judge said nothing for {timeout_s:.0f} s, {len(ids) - len(seen)} of {len(ids)} verdicts are "
+                "open; is the generation stage running? See ragline status"
             )
 
 

@@ -138,10 +138,11 @@ def _warnings(evaluation: Evaluation) -> list[str]:
 
 
 def shown(value: float | None, unit: str = "", *, signed: bool = False) -> str:
-    """A number as people read it."""
+    """A number as people read it; a label says what tokens are, so that only times have their unit."""
     if value is None or math.isnan(value):
         return NONE
     sign = "+" if signed else ""
     if unit:
-        return f"{value:{sign},.0f} {unit}" if abs(value) >= 10 or value == 0 else f"{value:{sign},.1f} {unit}"  # noqa: PLR2004 - two digits are enough
+        digits = 0 if abs(value) >= 10 or value == 0 else 1  # noqa: PLR2004 - two figures are enough
+        return f"{value:{sign},.{digits}f}" + (" ms" if unit == "ms" else "")
     return f"{value:{sign}.3f}"

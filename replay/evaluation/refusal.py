@@ -9,7 +9,7 @@ from replay.evaluation.sentences import sentences
 _NEGATED = r"(?:do|does|did|is|are|am|was|were|can|could)(?: ?not|n['\u2019]t|['\u2019]t)|unable to"
 _SAID = (
     r"know|say|tell|answer|find|found|hold|contain|provided?|mention(?:ed)?|specif(?:y|ied)|stated?|included?|given"
-    r"|available|determine|sure"
+    r"|available|determined?|sure"
 )
 # The words of the prompt that comes along, and how models usually put it.
 DEFAULT_PATTERN = (

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 _WIDTH = 860
 _LABELS = 250
-_FIGURES = 190
+_FIGURES = 140
 _ROW = 26
 _AXIS = 34
 
@@ -37,7 +37,9 @@ def intervals(rows: Sequence[Interval], title: str, *, around_zero: bool) -> Mar
     reach = max([0.02, *(max(abs(row.low), abs(row.high)) for row in rows)]) * 1.05
     first, last = (-reach, reach) if around_zero else (0.0, 1.0)
     x = _linear(first, last)
-    marks = [_grid(x, _ticks(first, last), len(rows), lambda tick: f"{tick:+.2g}" if around_zero else f"{tick:.2g}")]
+    marks = [
+        _grid(x, _ticks(first, last), len(rows), lambda tick: f"{tick:+.2g}" if around_zero and tick else f"{tick:.2g}")
+    ]
     if around_zero:
         marks.append(_line(x(0), 0, x(0), len(rows) * _ROW, "zero"))
     for at, row in enumerate(rows):
