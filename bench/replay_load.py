@@ -12,8 +12,8 @@ from schemas.headers import Headers, StageTime
 from schemas.values import Passage, QueryOptions, Sampling
 
 _TENANT = "default"
-_PASSAGES = 5
-_WORDS = 60
+_PASSAGES = 1
+_WORDS = 30
 _ANSWER_TOKENS = 12
 _FLIGHT = 500
 

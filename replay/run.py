@@ -94,6 +94,7 @@ class Replay:
         topics = TopicSettings(partitions=self._plan.partitions, replication_factor=self._options.replication_factor)
         await apply_topics(self._kafka, topics, self._own, specs=way.topics)
         await self._answer_all()
+        self._tracker.forget()
         self._report("comparing")
         agreements = await compare(self._kafka, self._names, self._own, way, self._plan.first_ms)
         self._report("writing")

@@ -15,18 +15,14 @@ def name_of(request_id: str) -> int:
 
 
 class Tracker:
-    """Requests by name. ``repeated`` counts endings of requests that had ended before."""
+    """Requests by name: how many were ``sent``, have ``ended``, and how. ``repeated`` counts endings after the first."""
 
     def __init__(self) -> None:
         self._ended: dict[int, bool] = {}
+        self.sent = 0
         self.ended = 0
         self.repeated = 0
         self.states: Counter[str] = Counter()
-
-    @property
-    def sent(self) -> int:
-        """Requests that were sent."""
-        return len(self._ended)
 
     @property
     def pending(self) -> int:
@@ -39,6 +35,7 @@ class Tracker:
         if name in self._ended:
             return False
         self._ended[name] = False
+        self.sent += 1
         return True
 
     def end(self, request_id: str, state: str) -> bool:
@@ -52,3 +49,7 @@ class Tracker:
         self.ended += 1
         self.states[state] += 1
         return True
+
+    def forget(self) -> None:
+        """Let go of the names; only the counts are of interest any more."""
+        self._ended.clear()

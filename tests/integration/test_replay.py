@@ -5,15 +5,18 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from infra.local import child
+from infra.local.report import LocalStackError
 from ragline import replaying
 from ragline.replaying import Order, prepare
 from ragline.settings import SettingsError
@@ -206,13 +209,50 @@ async def test_what_cannot_be_replayed_is_told_in_a_sentence_and_leaves_nothing(
     assert await production.left_of("r") == ([], [], [])
 
 
+async def test_a_replay_whose_workers_do_not_start_leaves_nothing(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.asynccontextmanager
+    async def broken(*_: object) -> AsyncIterator[None]:
+        assert (production.runs / "broken").is_dir()
+        raise LocalStackError("prompt does not start")
+        yield
+
+    monkeypatch.setattr(replaying, "workers_of", broken)
+    wanted = order("broken")
+    prepared = await prepare(production.settings, wanted)
+    with pytest.raises(LocalStackError, match="prompt does not start"):
+        await replaying.replay(production.settings, None, wanted, prepared, lambda _: None, lambda _: None)
+    assert not (production.runs / "broken").exists()
+    assert await production.left_of("broken") == ([], [], [])
+
+
+async def test_a_run_can_be_gone_on_with_by_the_same_options_alone(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.asynccontextmanager
+    async def idle(*_: object) -> AsyncIterator[None]:
+        yield
+
+    monkeypatch.setattr(replaying, "workers_of", idle)
+    wanted = replace(order("stalled"), stalled_s=0.5)
+    prepared = await prepare(production.settings, wanted)
+    with pytest.raises(ReplayError, match=r"no request has ended for 0\.5 s, 41 are under way"):
+        await replaying.replay(production.settings, None, wanted, prepared, lambda _: None, lambda _: None)
+    with pytest.raises(ReplayError, match="begun with other options and not complete"):
+        await prepare(production.settings, order("stalled", "query.max_tokens=3"))
+    assert (await replayed(production, wanted, monkeypatch))["states"] == {"answered": REQUESTS + 1}
+    with pytest.raises(RunError, match="there is a run stalled already"):
+        await prepare(production.settings, wanted)
+
+
 async def test_a_topic_that_retention_has_partly_deleted_is_told_of(production: Production) -> None:
     pipeline = production.pipeline
     topic = pipeline.names.topic(PASSAGES_RETRIEVED)
     admin = AIOKafkaAdminClient(**pipeline.kafka.client_options())
     await admin.start()
     try:
-        await admin.delete_records({_partition(topic, 0): RecordsToDelete(before_offset=3)})
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=3)})
     finally:
         await admin.close()
     with pytest.raises(ReplayError, match=r"before offset 3 of partition 0 .kept from 20.*ask for 0:3-"):
@@ -227,8 +267,6 @@ async def test_a_topic_that_retention_has_partly_deleted_is_told_of(production: 
 async def test_aborted_records_and_holes_are_passed_over(
     production: Production, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aiokafka import AIOKafkaProducer  # noqa: PLC0415
-
     pipeline = production.pipeline
     topic = pipeline.names.topic(PASSAGES_RETRIEVED)
     producer = AIOKafkaProducer(**pipeline.kafka.client_options(), transactional_id=pipeline.names.of("aborts"))
@@ -244,9 +282,3 @@ async def test_aborted_records_and_holes_are_passed_over(
         await producer.stop()
     summary = await replayed(production, order("holes"), monkeypatch)
     assert (summary["requests"], summary["states"]) == (REQUESTS + 1, {"answered": REQUESTS + 1})
-
-
-def _partition(topic: str, number: int) -> Any:
-    from aiokafka import TopicPartition  # noqa: PLC0415
-
-    return TopicPartition(topic, number)

@@ -62,7 +62,7 @@ def test_a_setting_that_is_not_there_or_wrong_is_named(item: str, problem: str) 
 
 @pytest.mark.parametrize("item", ["query", "query=1", "query.top_k", ".top_k=1", "=1"])
 def test_what_is_no_change_is_refused(item: str) -> None:
-    with pytest.raises(ReplayError, match="--set takes stage.setting=value"):
+    with pytest.raises(ReplayError, match=r"--set takes stage\.setting=value"):
         parse([item])
 
 
