@@ -15,7 +15,7 @@ def name_of(request_id: str) -> int:
 
 
 class Tracker:
-    """Requests by name: how many were ``sent``, have ``ended``, and how. ``repeated`` counts endings after the first."""
+    """Requests by name: how many were ``sent`` and have ``ended``, and how. ``repeated`` counts further endings."""
 
     def __init__(self) -> None:
         self._ended: dict[int, bool] = {}
