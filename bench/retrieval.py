@@ -22,7 +22,8 @@ from bench.retrieval_speed import speed
 from bench.retrieval_system import System
 from ragline.settings import Settings
 from ragline.stages import with_local_models
-from replay.beir import DataError, Qrels, read_documents, read_qrels, read_queries
+from replay.beir import read_documents, read_qrels, read_queries
+from replay.evaluation.gold import DataError, Qrels
 
 _DEPTH = 100
 WAYS = {

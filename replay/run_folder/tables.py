@@ -84,13 +84,16 @@ def from_arrow(kind: type[R], batch: Any) -> Iterator[R]:
     Raises:
         KeyError: a column without a default is not there.
     """
-    names = [name for name in kind._fields if name in batch.schema.names]
-    missing = set(kind._fields) - set(names) - kind._field_defaults.keys()
+    there = set(batch.schema.names)
+    missing = set(kind._fields) - there - kind._field_defaults.keys()
     if missing:
         raise KeyError(", ".join(sorted(missing)))
-    columns = [_values(name, batch.column(name)) for name in names]
-    for values in zip(*columns, strict=True):
-        yield kind(**dict(zip(names, values, strict=True)))
+    columns = [
+        _values(name, batch.column(name)) if name in there else [kind._field_defaults[name]] * batch.num_rows
+        for name in kind._fields
+    ]
+    # One object for each of very many rows, without a look at each field's name.
+    yield from map(kind._make, zip(*columns, strict=True))
 
 
 def _values(name: str, column: Any) -> list[Any]:
