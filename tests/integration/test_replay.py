@@ -106,17 +106,17 @@ async def test_a_changed_template_and_option_change_prompts_and_answers_of_the_r
 async def test_one_that_is_killed_goes_on_with_the_same_command(production: Production, tmp_path: Path) -> None:
     of_run = production.of_run("killed")
 
-    def start() -> Any:
-        return started(
-            replay_process.__file__, "killed", "20", environment=production.environment, log=tmp_path / "log"
-        )
+    def start(rate: str) -> Any:
+        log = tmp_path / "log"
+        return started(replay_process.__file__, "killed", rate, environment=production.environment, log=log)
 
     async def some_are_answered() -> bool:
         with contextlib.suppress(AssertionError):
-            return len(await read_topic(of_run.kafka, of_run.names.topic(ANSWERS))) >= REQUESTS // 4
+            return len(await read_topic(of_run.kafka, of_run.names.topic(ANSWERS))) >= 3
         return False
 
-    with start() as process:
+    # Slowly enough to be killed in the middle, however slow the machine is.
+    with start("2") as process:
         await eventually(some_are_answered)
         with pytest.raises(RunError, match="another process writes"):
             await replaying.replay(
@@ -130,7 +130,7 @@ async def test_one_that_is_killed_goes_on_with_the_same_command(production: Prod
         process.kill()
         process.wait()
     assert 0 < len(await read_topic(of_run.kafka, of_run.names.topic(ANSWERS))) < REQUESTS
-    with start() as process:
+    with start("1000") as process:
         assert await asyncio.to_thread(process.wait, COMMAND_TIMEOUT_S) == 0, (tmp_path / "log").read_text()[-2000:]
     sent = await read_topic(of_run.kafka, of_run.names.topic(PASSAGES_RETRIEVED))
     assert len(sent) == len({record.key for record in sent}) == REQUESTS + 1
