@@ -27,6 +27,7 @@ _OFFSET = re.compile(r"[0-9]{1,18}")
 DATAREF = "ce_dataref"
 REDRIVES = "ragline_redrives"
 REDRIVEN_FOR = "ragline_redriven_for"
+REPLAY = "ragline_replay"
 TIMELINE = "ragline_timeline"
 
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
@@ -61,7 +62,8 @@ class Headers:
 
     ``dataref`` is where the text of a document is that does not fit in its record (CloudEvents' extension ``dataref``).
     ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
-    stage that failed, on the redriven record alone: to the topic's other readers it is old.
+    stage that failed, on the redriven record alone: to the topic's other readers it is old. ``replay`` names the run of
+    a replayed request; its deadlines are of a time gone by, and count no more.
 
     Those of a fetched record are understood only when they are asked for, since a stage looks at few of them. ``raw``
     has their bytes by name (those of a foreign producer may be null).
@@ -86,6 +88,7 @@ class Headers:
         redrives: int = 0,
         redriven_for: str | None = None,
         dataref: str | None = None,
+        replay: str | None = None,
     ) -> None:
         text: dict[str, str | None] = {
             "ce_specversion": "1.0",
@@ -103,6 +106,7 @@ class Headers:
             "ragline_attempt": str(attempt),
             REDRIVES: str(redrives) if redrives else None,
             REDRIVEN_FOR: redriven_for,
+            REPLAY: replay,
         }
         if origin:
             text["ragline_source_topic"] = origin.topic
@@ -204,6 +208,10 @@ class Headers:
     @property
     def redriven_for(self) -> str | None:
         return self._text(REDRIVEN_FOR)
+
+    @property
+    def replay(self) -> str | None:
+        return self._text(REPLAY)
 
     def _understood(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _NAMES)

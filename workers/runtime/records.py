@@ -19,6 +19,7 @@ from schemas.events import (
 from schemas.headers import (
     CONTENT_TYPE,
     REDRIVES,
+    REPLAY,
     TIMELINE,
     Headers,
     Origin,
@@ -161,6 +162,8 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
         headers.append(("tracestate", tracestate))
     if redrives:
         headers.append((REDRIVES, b"%d" % redrives))
+    if run := raw.get(REPLAY):
+        headers.append((REPLAY, run))
     return headers
 
 

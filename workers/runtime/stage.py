@@ -32,8 +32,10 @@ class Delivery(NamedTuple, Generic[E_co]):
     def deadline_at(self) -> datetime | None:
         """When the answer stops being wanted: the earlier of what the event and the header say.
 
-        After a redrive the header alone counts, for it was written then.
+        After a redrive the header alone counts, for it was written then. In a replay nobody waits: there is none.
         """
+        if self.headers.replay:
+            return None
         of_event = self.event.expires_at
         of_headers = self.headers.deadline_at
         if of_event is None or of_headers is None or self.headers.redrives:

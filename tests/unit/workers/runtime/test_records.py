@@ -181,3 +181,13 @@ def test_a_redrive_s_deadline_replaces_the_event_s() -> None:
     assert old.deadline_at == query.expires_at
     redriven = make_record(value=value, type=query.TYPE, redrives=1, deadline_at=later)
     assert records.deliver(redriven, QUERIES_ACCEPTED, 1).deadline_at == later
+
+
+def test_a_replayed_request_stays_one_and_has_no_deadline() -> None:
+    query = EXAMPLE_BY_TYPE[QueryAccepted.TYPE]
+    replayed = make_record(
+        value=codec.encode(query), type=query.TYPE, replay="run", deadline_at=NOW - timedelta(days=1)
+    )
+    assert records.deliver(replayed, QUERIES_ACCEPTED, 1).deadline_at is None
+    (output,) = records.outgoing(replayed, [query], SPAN, NAMES)
+    assert Headers.decode(output.headers).replay == "run"
