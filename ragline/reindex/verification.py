@@ -102,7 +102,7 @@ async def _chunk_of(
 
 
 async def _search(store: VectorStore, chosen: Sequence[StoredChunk], language: str) -> Checked:
-    worded = [chunk for chunk in chosen if stems(chunk.text, language)]
+    worded = [chunk for chunk in chosen if store.keyword_search and stems(chunk.text, language)]
     by_vector = await _found(store, chosen, [Search(chunk.vector, chunk.tenant, WITHIN) for chunk in chosen])
     by_words = await _found(store, worded, [Search(chunk.text, chunk.tenant, WITHIN) for chunk in worded])
     return Checked(samples=len(by_vector), by_vector=sum(by_vector), with_words=len(by_words), by_words=sum(by_words))
