@@ -14,7 +14,7 @@ Values: TypeAlias = npt.NDArray[np.float64]
 RESAMPLES = 10_000
 _FEWEST_RESAMPLES = 1_000
 # Numbers drawn for one interval; with very many distinct values fewer resamples are drawn, and the mean needs no more.
-_MOST_DRAWN = 50_000_000
+_MOST_DRAWN = 4_000_000
 _BLOCK = 2_000_000
 
 

@@ -115,7 +115,7 @@ def test_side_by_side_both_texts_are_there_and_only_differences_marked(one: str,
 NUMBER = st.floats(-5, 5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=25, deadline=None)
 @given(rows=st.lists(st.tuples(NUMBER, NUMBER, NUMBER), min_size=1, max_size=5), around_zero=st.booleans())
 def test_marks_stay_within_the_plot(rows: list[tuple[float, float, float]], *, around_zero: bool) -> None:
     made = [Interval("label", value, low, high, "even", "1") for low, value, high in map(sorted, rows)]
@@ -124,7 +124,7 @@ def test_marks_stay_within_the_plot(rows: list[tuple[float, float, float]], *, a
     check_svg(intervals(made, "title", around_zero=around_zero))
 
 
-@settings(max_examples=30)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(NUMBER, min_size=1, max_size=50),
     st.lists(st.tuples(st.floats(0, 1e7), st.floats(0, 1e7)), min_size=1, max_size=6),

@@ -151,7 +151,7 @@ ANSWERS = st.lists(st.tuples(*[st.none() | st.sampled_from(["a", "a b", "b c", "
 
 
 @given(ANSWERS, st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_comparison_the_other_way_round_says_the_opposite(
     answers: list[tuple[str | None, str | None]], seed: int
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_comparison_the_other_way_round_says_the_opposite(
 
 
 @given(ANSWERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_share_lies_between_0_and_1_and_a_run_does_not_differ_from_itself(
     answers: list[tuple[str | None, str | None]],
 ) -> None:
