@@ -1,5 +1,7 @@
 """What all tests may use."""
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.milvus_server",
@@ -10,3 +12,7 @@ pytest_plugins = [
     "tests.fixtures.bridges",
     "tests.fixtures.browser",
 ]
+
+# How long an example takes is the machine's affair.
+settings.register_profile("ragline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ragline")
