@@ -9,7 +9,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings, committed_reader, partitions_of, stop_consumer
 from schemas import codec
 from schemas.events import Event
 from schemas.headers import Headers
@@ -59,12 +59,7 @@ async def follow(kafka: KafkaSettings, names: Namespace, spec: TopicSpec, take: 
 
 @asynccontextmanager
 async def _reading(kafka: KafkaSettings, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition]]:
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = committed_reader(kafka)
     try:
         await consumer.start()
         if not await partitions_of(consumer, topic):
