@@ -5,22 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer
 
-from backends.kafka import KafkaSettings, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings
+from backends.whole_topic import follow, read_whole
 from schemas import codec
-from schemas.events import IndexChanged
+from schemas.events import Event, IndexChanged
 from schemas.headers import Headers, derive_id
 from topics.names import Namespace
 from topics.specs import INDEXES
-
-_FETCH_WAIT_MS = 1_000
-_RECONNECT_WAIT_S = 1.0
-_PARTITION = 0
-
-log = structlog.get_logger(__name__)
 
 
 class FollowedIndex:
@@ -34,7 +27,7 @@ class FollowedIndex:
         self, kafka: KafkaSettings, names: Namespace, on_change: Callable[[IndexChanged], None] | None = None
     ) -> None:
         self._kafka = kafka
-        self._topic = names.topic(INDEXES)
+        self._names = names
         self._on_change = on_change
         self._read_to = -1
         self.state: IndexChanged | None = None
@@ -47,29 +40,15 @@ class FollowedIndex:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        while True:
-            try:
-                async with _reading(self._kafka, self._topic) as (consumer, partition):
-                    await self._follow(consumer, partition)
-            except (KafkaError, OSError) as error:
-                log.warning("the versions of the index cannot be read, trying again", reason=_text(error))
-            await asyncio.sleep(_RECONNECT_WAIT_S)
+        await follow(self._kafka, self._names, INDEXES, self._take, self.ready)
 
-    async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        end = (await consumer.end_offsets([partition]))[partition]
-        while True:
-            if await consumer.position(partition) >= end:
-                self.ready.set()
-            for offset, state in await _take(consumer, partition):
-                self._note(offset, state)
-
-    def _note(self, offset: int, state: IndexChanged) -> None:
+    def _take(self, offset: int, event: Event) -> None:
         # A reader that begins again reads the past again.
-        if offset <= self._read_to:
+        if offset <= self._read_to or not isinstance(event, IndexChanged):
             return
-        self._read_to, self.state = offset, state
+        self._read_to, self.state = offset, event
         if self._on_change is not None and self.ready.is_set():
-            self._on_change(state)
+            self._on_change(event)
 
 
 async def read_index(kafka: KafkaSettings, names: Namespace) -> IndexChanged | None:
@@ -79,13 +58,10 @@ async def read_index(kafka: KafkaSettings, names: Namespace) -> IndexChanged | N
         KafkaError: Kafka does not answer.
         OSError: the topic is missing.
     """
-    state: IndexChanged | None = None
-    async with _reading(kafka, names.topic(INDEXES)) as (consumer, partition):
-        end = (await consumer.end_offsets([partition]))[partition]
-        while await consumer.position(partition) < end:
-            for _, said in await _take(consumer, partition):
-                state = said
-    return state
+    said: list[Event] = []
+    await read_whole(kafka, names, INDEXES, lambda _, event: said.append(event))
+    states = (event for event in reversed(said) if isinstance(event, IndexChanged))
+    return next(states, None)
 
 
 async def write_index(producer: AIOKafkaProducer, names: Namespace, event: IndexChanged) -> None:
@@ -120,40 +96,3 @@ async def index_writer(kafka: KafkaSettings, names: Namespace) -> AsyncIterator[
         yield producer
     finally:
         await producer.stop()
-
-
-@asynccontextmanager
-async def _reading(kafka: KafkaSettings, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition]]:
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    try:
-        await consumer.start()
-        if not await partitions_of(consumer, topic):
-            raise OSError(f"topic {topic} is missing; create the topics with: ragline topics apply")
-        partition = TopicPartition(topic, _PARTITION)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        yield consumer, partition
-    finally:
-        await stop_consumer(consumer)
-
-
-async def _take(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[tuple[int, IndexChanged]]:
-    said = []
-    for record in (await consumer.getmany(partition, timeout_ms=_FETCH_WAIT_MS)).get(partition, []):
-        try:
-            event = codec.decode(record.value, Headers.decode(record.headers).type, INDEXES.events)
-        except codec.UndecodableError as error:
-            log.warning("not a version of the index", topic=partition.topic, offset=record.offset, reason=str(error))
-            continue
-        if isinstance(event, IndexChanged):
-            said.append((record.offset, event))
-    return said
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or repr(error)

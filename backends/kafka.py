@@ -45,6 +45,16 @@ class KafkaSettings(BaseModel):
         return options
 
 
+def committed_reader(kafka: KafkaSettings) -> AIOKafkaConsumer:
+    """A consumer of no group, not started, that reads what is committed, from the beginning of what it is given."""
+    return AIOKafkaConsumer(
+        **kafka.client_options(),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+
+
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
     """The partitions that a topic has now; none if it is missing.
 

@@ -19,9 +19,9 @@ from backends.milvus_client import connect
 from backends.milvus_details import DYNAMIC, decoded, encoded
 from backends.milvus_errors import COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, translated
 from backends.milvus_filters import of_chunks, of_documents, within
+from backends.milvus_settings import MilvusSettings
 from backends.stemming import query_stems
 from backends.vector_store import NO_KEYWORD_SEARCH, Hit, Replaced, Replacement, Search, StoredChunk, check
-from backends.vector_store_settings import VectorStoreSettings
 from schemas.values import FloatArray
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class MilvusVectorStore:
     Writes of one store happen one after the other, for Milvus Lite bears one writer per collection.
     """
 
-    def __init__(self, settings: VectorStoreSettings, alias: str = "") -> None:
+    def __init__(self, settings: MilvusSettings, alias: str = "") -> None:
         self._settings = settings
         self.keyword_search = settings.keyword_search
         self._alias = alias

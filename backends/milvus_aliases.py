@@ -9,7 +9,7 @@ from pymilvus import MilvusClient, MilvusException
 from backends.errors import BackendRejectedError
 from backends.milvus_client import connect
 from backends.milvus_errors import ALIAS_NOT_FOUND, COLLECTION_NOT_FOUND, translated
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class MilvusAliases:
     """The aliases of a Milvus. Each call has a connection of its own: there are few, hours apart."""
 
-    def __init__(self, settings: VectorStoreSettings) -> None:
+    def __init__(self, settings: MilvusSettings) -> None:
         self._settings = settings
         self._timeout_s = settings.timeout_ms / 1000
 

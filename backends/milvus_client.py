@@ -4,7 +4,7 @@ import logging
 
 from pymilvus import MilvusClient
 
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 _CHANNEL = {
     # gRPC's own backoff grows to two minutes, through which a Milvus that is back would still count as away.
@@ -15,7 +15,7 @@ _CHANNEL = {
 }
 
 
-def connect(settings: VectorStoreSettings) -> MilvusClient:
+def connect(settings: MilvusSettings) -> MilvusClient:
     """A client with its own connection; it raises what pymilvus and gRPC raise."""
     # It logs a traceback for every error that it raises.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

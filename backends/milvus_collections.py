@@ -11,12 +11,12 @@ from backends.errors import BackendRejectedError
 from backends.milvus_client import connect
 from backends.milvus_errors import COLLECTION_NOT_FOUND, translated
 from backends.milvus_filters import within
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 T = TypeVar("T")
 
 
-def list_collections(settings: VectorStoreSettings) -> list[Collection]:
+def list_collections(settings: MilvusSettings) -> list[Collection]:
     """All collections, by name.
 
     Raises:
@@ -35,7 +35,7 @@ def list_collections(settings: VectorStoreSettings) -> list[Collection]:
     return _with_client(settings, collect)
 
 
-def describe(settings: VectorStoreSettings, name: str) -> Description:
+def describe(settings: MilvusSettings, name: str) -> Description:
     """How the collection of this name or alias is kept.
 
     Raises:
@@ -60,7 +60,7 @@ def describe(settings: VectorStoreSettings, name: str) -> Description:
     return _with_client(settings, collect, name)
 
 
-def stats(settings: VectorStoreSettings, name: str, tenants: Iterable[str]) -> Stats:
+def stats(settings: MilvusSettings, name: str, tenants: Iterable[str]) -> Stats:
     """What is in the collection of this name or alias.
 
     Raises:
@@ -80,7 +80,7 @@ def stats(settings: VectorStoreSettings, name: str, tenants: Iterable[str]) -> S
     return _with_client(settings, collect, name)
 
 
-def _with_client(settings: VectorStoreSettings, collect: Callable[[MilvusClient], T], name: str | None = None) -> T:
+def _with_client(settings: MilvusSettings, collect: Callable[[MilvusClient], T], name: str | None = None) -> T:
     with translated(settings.uri):
         client = connect(settings)
         try:

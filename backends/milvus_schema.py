@@ -13,9 +13,9 @@ from pymilvus import CollectionSchema, DataType, FieldSchema, Function, Function
 from backends import vector_store
 from backends.batching import batched
 from backends.milvus_details import DYNAMIC, decoded, encoded
+from backends.milvus_settings import Metric, MilvusSettings
 from backends.stemming import stemmed
 from backends.vector_store import Hit, StoredChunk, fields_of
-from backends.vector_store_settings import Metric, VectorStoreSettings
 
 _COLUMNS = ("chunk_id", "document_id", "tenant", "title", "source", "ordinal", "text", "vector")
 CHUNK_FIELDS = (*_COLUMNS, DYNAMIC)
@@ -76,7 +76,7 @@ def has_details(description: dict[str, Any]) -> bool:
     return bool(description.get("enable_dynamic_field"))
 
 
-def vector_search(settings: VectorStoreSettings, limit: int) -> dict[str, Any]:
+def vector_search(settings: MilvusSettings, limit: int) -> dict[str, Any]:
     """How vectors are searched for ``limit`` chunks."""
     return {"metric_type": settings.metric, "params": settings.searched_with(limit)}
 

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 
 from backends.kafka import KafkaSettings
 from backends.milvus import MilvusVectorStore
-from backends.vector_store_settings import IndexType, VectorStoreSettings
+from backends.milvus_settings import IndexType, MilvusSettings
 from bench.broker import running_broker, running_milvus, running_milvus_server
 from bench.figures import rounded
 from bench.hops_process import ROOT
@@ -102,7 +102,7 @@ async def measure(plan: Plan, *, on_server: bool) -> dict[str, float]:
         await apply_topics(kafka, TopicSettings(partitions=_PARTITIONS), _NAMES)
         # Milvus 2.3, which its wheel brings, knows no words, and loses updates among several partitions.
         own: dict[str, object] = {"uri": uri} | ({"keyword_search": False, "tenant_partitions": 1} if on_server else {})
-        settings = VectorStoreSettings.model_validate(own | {"timeout_ms": _MILVUS_TIMEOUT_MS})
+        settings = MilvusSettings.model_validate(own | {"timeout_ms": _MILVUS_TIMEOUT_MS})
         store = MilvusVectorStore(settings)
         stack.push_async_callback(store.close)
         worker = await stack.enter_async_context(stages_process(_indexing(kafka, own)))

@@ -12,8 +12,8 @@ from pymilvus import MilvusClient
 from backends import milvus_schema
 from backends.milvus import MilvusVectorStore
 from backends.milvus_client import connect
+from backends.milvus_settings import IndexType, MilvusSettings
 from backends.vector_store import Search
-from backends.vector_store_settings import IndexType, VectorStoreSettings
 from bench.ingest_corpus import TENANT
 from infra.local.report import Report
 from schemas.values import FloatArray
@@ -37,7 +37,7 @@ class Searched:
     build_s: float
 
 
-async def search_each(settings: VectorStoreSettings, queries: FloatArray, report: Report) -> dict[IndexType, Searched]:
+async def search_each(settings: MilvusSettings, queries: FloatArray, report: Report) -> dict[IndexType, Searched]:
     """Figures of each index type, on all chunks that are in the collection now."""
     found: dict[IndexType, Searched] = {}
     nearest: list[list[str]] = []
@@ -53,7 +53,7 @@ async def search_each(settings: VectorStoreSettings, queries: FloatArray, report
     return found
 
 
-async def _search(settings: VectorStoreSettings, queries: FloatArray) -> tuple[float, list[list[str]]]:
+async def _search(settings: MilvusSettings, queries: FloatArray) -> tuple[float, list[list[str]]]:
     """Search for one query after the other: the median in milliseconds, and the chunk IDs."""
     store = MilvusVectorStore(settings)
     try:
@@ -70,7 +70,7 @@ async def _search(settings: VectorStoreSettings, queries: FloatArray) -> tuple[f
     return median(latencies_ms), found
 
 
-def _rebuild(settings: VectorStoreSettings) -> float:
+def _rebuild(settings: MilvusSettings) -> float:
     """Replace the index of the vectors; seconds until it is there."""
     client = connect(settings)
     try:
@@ -92,7 +92,7 @@ def _rebuild(settings: VectorStoreSettings) -> float:
         client.close()
 
 
-def _wait_until_built(client: MilvusClient, settings: VectorStoreSettings) -> None:
+def _wait_until_built(client: MilvusClient, settings: MilvusSettings) -> None:
     """A server builds in the background, Milvus Lite while it loads."""
     deadline_s = time.perf_counter() + settings.timeout_ms / 1000
     while True:

@@ -26,7 +26,7 @@ _BEST = 10
 _CANDIDATES = (30, 50, 100)
 _WEIGHTS = (0.45, 0.5, 0.55, 0.6, 0.65)
 _READ = (20, 30)
-_LATE_WEIGHTS = (0.3, 0.4, 0.5)
+_LATE_WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
 # A smaller difference is no reason to pay for more.
 _WORTH = 0.001
 

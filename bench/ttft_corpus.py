@@ -2,9 +2,9 @@
 
 from backends.embedder import EmbedderSettings
 from backends.milvus import MilvusVectorStore
+from backends.milvus_settings import MilvusSettings
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from backends.vector_store import StoredChunk
-from backends.vector_store_settings import VectorStoreSettings
 from bench.ttft_options import TENANT
 from infra.local.models import embedder_path
 
@@ -25,7 +25,7 @@ async def fill(milvus_uri: str) -> None:
     """Make the passages searchable."""
     settings = EmbedderSettings(path=str(embedder_path()))
     embedder = SentenceTransformersEmbedder(settings)
-    store = MilvusVectorStore(VectorStoreSettings(uri=milvus_uri))
+    store = MilvusVectorStore(MilvusSettings(uri=milvus_uri))
     await embedder.start()
     try:
         await store.prepare(settings.dimensions)

@@ -1,27 +1,19 @@
 """The API keys in Kafka: a compacted topic that every bridge reads whole and follows."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer
 
-from backends.kafka import KafkaSettings, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings
+from backends.whole_topic import follow, read_whole
 from bridge.keys import KeyRing
 from schemas import codec
-from schemas.events import ApiKeyCreated, ApiKeyRevoked
+from schemas.events import ApiKeyCreated, ApiKeyRevoked, Event
 from schemas.headers import Headers, derive_id
 from topics.names import Namespace
 from topics.specs import API_KEYS
-
-_FETCH_WAIT_MS = 1_000
-_RECONNECT_WAIT_S = 1.0
-_PARTITION = 0
-
-log = structlog.get_logger(__name__)
 
 
 class KafkaKeys:
@@ -33,26 +25,13 @@ class KafkaKeys:
 
     def __init__(self, kafka: KafkaSettings, names: Namespace) -> None:
         self._kafka = kafka
-        self._topic = names.topic(API_KEYS)
+        self._names = names
         self.ring = KeyRing()
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Read until cancelled."""
-        while True:
-            try:
-                async with _reading(self._kafka, self._topic) as (consumer, partition):
-                    await self._follow(consumer, partition)
-            except (KafkaError, OSError) as error:
-                log.warning("API keys cannot be read, trying again", reason=str(error) or repr(error))
-            await asyncio.sleep(_RECONNECT_WAIT_S)
-
-    async def _follow(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
-        end = (await consumer.end_offsets([partition]))[partition]
-        while True:
-            if await consumer.position(partition) >= end:
-                self.ready.set()
-            await _take(consumer, partition, self.ring)
+        await follow(self._kafka, self._names, API_KEYS, partial(_take, self.ring), self.ready)
 
 
 async def read_keys(kafka: KafkaSettings, names: Namespace) -> KeyRing:
@@ -63,10 +42,7 @@ async def read_keys(kafka: KafkaSettings, names: Namespace) -> KeyRing:
         OSError: the topic is missing.
     """
     ring = KeyRing()
-    async with _reading(kafka, names.topic(API_KEYS)) as (consumer, partition):
-        end = (await consumer.end_offsets([partition]))[partition]
-        while await consumer.position(partition) < end:
-            await _take(consumer, partition, ring)
+    await read_whole(kafka, names, API_KEYS, partial(_take, ring))
     return ring
 
 
@@ -94,32 +70,6 @@ async def write_key(kafka: KafkaSettings, names: Namespace, event: ApiKeyCreated
         await producer.stop()
 
 
-@asynccontextmanager
-async def _reading(kafka: KafkaSettings, topic: str) -> AsyncIterator[tuple[AIOKafkaConsumer, TopicPartition]]:
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    try:
-        await consumer.start()
-        if not await partitions_of(consumer, topic):
-            raise OSError(f"topic {topic} is missing; create the topics with: ragline topics apply")
-        partition = TopicPartition(topic, _PARTITION)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        yield consumer, partition
-    finally:
-        await stop_consumer(consumer)
-
-
-async def _take(consumer: AIOKafkaConsumer, partition: TopicPartition, ring: KeyRing) -> None:
-    for record in (await consumer.getmany(partition, timeout_ms=_FETCH_WAIT_MS)).get(partition, []):
-        try:
-            event = codec.decode(record.value, Headers.decode(record.headers).type, API_KEYS.events)
-        except codec.UndecodableError as error:
-            log.warning("not an API key", topic=partition.topic, offset=record.offset, reason=str(error))
-            continue
-        assert isinstance(event, ApiKeyCreated | ApiKeyRevoked)  # noqa: S101 - the topic holds nothing else
-        ring.take(event)
+def _take(ring: KeyRing, _: int, event: Event) -> None:
+    assert isinstance(event, ApiKeyCreated | ApiKeyRevoked)  # noqa: S101 - the topic holds nothing else
+    ring.take(event)

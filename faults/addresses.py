@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from backends.live_view import LiveViewSettings
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 _COLLECTION = "faults"
 
@@ -21,9 +21,9 @@ class Addresses(BaseModel):
     model: str
 
     @property
-    def vector_store(self) -> VectorStoreSettings:
+    def vector_store(self) -> MilvusSettings:
         """Of a client of Milvus."""
-        return VectorStoreSettings(uri=self.milvus_uri, collection=_COLLECTION, timeout_ms=3_000)
+        return MilvusSettings(uri=self.milvus_uri, collection=_COLLECTION, timeout_ms=3_000)
 
     @property
     def live_view(self) -> LiveViewSettings:

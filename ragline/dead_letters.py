@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings, stop_consumer
+from backends.kafka import KafkaSettings, committed_reader, stop_consumer
 from ragline import letters
 from ragline.letters import Filter, Letter, Marks
 from schemas.headers import Origin
@@ -38,12 +38,7 @@ class DeadLetters:
         self._names = names
         self._servers = kafka.bootstrap_servers
         self._numbers: dict[str, set[int]] = {}
-        self._consumer = AIOKafkaConsumer(
-            **kafka.client_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
+        self._consumer = committed_reader(kafka)
 
     async def __aenter__(self) -> Self:
         try:

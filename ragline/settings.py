@@ -16,10 +16,10 @@ from backends.embedding_cache import EmbeddingCacheSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
+from backends.milvus_settings import MilvusSettings
 from backends.qdrant_settings import QdrantSettings
 from backends.references import ReferenceSettings
 from backends.reranker import CrossEncoderSettings
-from backends.vector_store_settings import VectorStoreSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
 from replay.settings import ReplaySettings
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     vector_store: Literal["milvus", "qdrant"] = Field("milvus", description="What keeps the chunks.")
-    milvus: VectorStoreSettings = VectorStoreSettings()
+    milvus: MilvusSettings = MilvusSettings()
     qdrant: QdrantSettings = QdrantSettings()
     redis: LiveViewSettings = LiveViewSettings()
     embedder: EmbedderSettings = EmbedderSettings()

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from backends.kafka import KafkaSettings, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings, committed_reader, partitions_of, stop_consumer
 
 # How many of how many offsets have been read; not every one has a record.
 Report: TypeAlias = Callable[[int, int], None]
@@ -24,12 +24,7 @@ async def records_of(
     Raises:
         KafkaError: Kafka does not answer.
     """
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = committed_reader(kafka)
     try:
         await consumer.start()
         partitions = await partitions_of(consumer, topic)

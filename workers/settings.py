@@ -91,9 +91,7 @@ class RetrievalSettings(StageSettings):
     fusion: Literal["weighted", "rrf"] = Field(
         "weighted", description="Hybrid search: weighted sum of scores between 0 and 1, or reciprocal ranks."
     )
-    dense_weight: float = Field(
-        0.55, ge=0, le=1, description="Weight of vectors in hybrid search; words have the rest."
-    )
+    dense_weight: float = Field(0.5, ge=0, le=1, description="Weight of vectors in hybrid search; words have the rest.")
     rerankers: tuple[Literal["late_interaction", "cross_encoder"], ...] = Field(
         (), description="Rerankers to load; a question may ask for no other."
     )

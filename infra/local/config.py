@@ -10,7 +10,7 @@ from backends.embedder import EmbedderSettings
 from backends.engine import EngineSettings
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 from infra.local.report import LocalStackError
 from infra.settings import LocalSettings
 
@@ -61,7 +61,7 @@ class SettingsLike(Protocol):
     @property
     def kafka(self) -> KafkaSettings: ...
     @property
-    def milvus(self) -> VectorStoreSettings: ...
+    def milvus(self) -> MilvusSettings: ...
     @property
     def redis(self) -> LiveViewSettings: ...
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from backends.vector_store_settings import BUILD_PARAMS, SEARCH_PARAMS
+from backends.milvus_settings import BUILD_PARAMS, SEARCH_PARAMS
 from ragline.settings import Settings, SettingsError
 
 # What a value without a name is, by section.

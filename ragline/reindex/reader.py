@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from backends.kafka import KafkaSettings, has_reached, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings, committed_reader, has_reached, partitions_of, stop_consumer
 from ragline.reindex.tally import Ended, Submitted, Tally
 from ragline.reindex.waiting import until
 from schemas import codec
@@ -112,12 +112,7 @@ async def reading(kafka: KafkaSettings, names: Namespace) -> AsyncIterator[Tally
     Raises:
         KafkaError: Kafka does not answer.
     """
-    consumer = AIOKafkaConsumer(
-        **kafka.client_options(),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    consumer = committed_reader(kafka)
     try:
         await consumer.start()
         documents = await partitions_of(consumer, names.topic(DOCUMENTS))

@@ -10,7 +10,7 @@ from backends.errors import BackendRejectedError
 from backends.memory_aliases import MemoryAliases
 from backends.milvus import MilvusVectorStore
 from backends.milvus_aliases import MilvusAliases
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 Make = Callable[[str], Awaitable[None]]
 
@@ -25,7 +25,7 @@ def aliases_and_make(request: pytest.FixtureRequest) -> tuple[Aliases, Make]:
             collections.add(name)
 
         return MemoryAliases(collections), add
-    settings = VectorStoreSettings(uri=request.getfixturevalue("milvus_uri"))
+    settings = MilvusSettings(uri=request.getfixturevalue("milvus_uri"))
 
     async def create(name: str) -> None:
         store = MilvusVectorStore(settings.model_copy(update={"collection": name}))
@@ -62,7 +62,7 @@ async def test_an_alias_goes_from_one_collection_to_another(aliases_and_make: tu
 @pytest.mark.servers
 async def test_a_store_takes_its_alias_once(milvus_uri: str) -> None:
     name = f"alias_{uuid.uuid4().hex[:12]}"
-    settings = VectorStoreSettings(uri=milvus_uri, collection=f"{name}_v1")
+    settings = MilvusSettings(uri=milvus_uri, collection=f"{name}_v1")
     aliases = MilvusAliases(settings)
     for collection in (f"{name}_v1", f"{name}_v2"):
         store = MilvusVectorStore(settings.model_copy(update={"collection": collection}), alias=name)

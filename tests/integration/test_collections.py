@@ -12,17 +12,17 @@ from typer.testing import CliRunner
 
 from backends.errors import BackendRejectedError
 from backends.milvus import MilvusVectorStore
+from backends.milvus_settings import MilvusSettings
 from backends.vector_store import Search, StoredChunk
-from backends.vector_store_settings import VectorStoreSettings
 from ragline.cli import app
 
 DIMENSIONS = 8
 RANDOM = np.random.default_rng(5)
 
 
-def settings(milvus: VectorStoreSettings, **changes: Any) -> VectorStoreSettings:
+def settings(milvus: MilvusSettings, **changes: Any) -> MilvusSettings:
     kept = {"collection": f"test_{uuid.uuid4().hex}"} | changes
-    return VectorStoreSettings.model_validate(milvus.model_dump() | kept)
+    return MilvusSettings.model_validate(milvus.model_dump() | kept)
 
 
 def chunks(count: int, tenant: str = "default") -> list[StoredChunk]:
@@ -53,7 +53,7 @@ async def fill(store: MilvusVectorStore, some: list[StoredChunk]) -> None:
     ids=str,
 )
 async def test_every_index_finds_the_nearest_with_the_same_scores(
-    milvus: VectorStoreSettings, changes: dict[str, Any]
+    milvus: MilvusSettings, changes: dict[str, Any]
 ) -> None:
     if not milvus.keyword_search and "tenant_partitions" in changes:
         pytest.skip("this Milvus loses updates among several partitions")
@@ -70,7 +70,7 @@ async def test_every_index_finds_the_nearest_with_the_same_scores(
 
 
 @pytest.mark.servers
-async def test_a_collection_of_another_language_or_without_words_is_refused(milvus: VectorStoreSettings) -> None:
+async def test_a_collection_of_another_language_or_without_words_is_refused(milvus: MilvusSettings) -> None:
     if not milvus.keyword_search:
         pytest.skip("this Milvus knows no keyword search")
     english = settings(milvus)
@@ -97,7 +97,7 @@ async def test_a_collection_of_another_language_or_without_words_is_refused(milv
 
 
 @pytest.mark.servers
-async def test_a_collection_without_words_is_searched_by_vectors_alone(milvus: VectorStoreSettings) -> None:
+async def test_a_collection_without_words_is_searched_by_vectors_alone(milvus: MilvusSettings) -> None:
     kept = settings(milvus, keyword_search=False, tenant_partitions=1)
     store = MilvusVectorStore(kept)
     some = chunks(3)
@@ -115,7 +115,7 @@ async def test_a_collection_without_words_is_searched_by_vectors_alone(milvus: V
 
 
 @pytest.mark.servers
-def test_the_commands_show_what_there_is(milvus: VectorStoreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_show_what_there_is(milvus: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = settings(milvus)
     alias = f"alias_{uuid.uuid4().hex}"
 

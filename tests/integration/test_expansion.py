@@ -26,6 +26,7 @@ from tests.fixtures.servers import free_port
 from topics.specs import ANSWERS, PROMPTS_BUILT, QUERIES, QUERIES_ACCEPTED, QUERIES_EMBEDDED, dead_letters
 from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
+from workers.places import OnePlace
 from workers.projector import ProjectorStage
 from workers.prompt import PromptStage
 from workers.query import QueryStage
@@ -82,7 +83,7 @@ async def stages(pipeline: Pipeline, engine: Writer, view: MemoryLiveView) -> As
     others = (
         QueryStage(QuerySettings(mode="sparse", min_score=-1), templates),
         EmbeddingStage(EmbeddingSettings(), embedder),
-        RetrievalStage(RetrievalSettings(), store, "c", embedder.dimensions, {}),
+        RetrievalStage(RetrievalSettings(), OnePlace(store, "c", embedder.dimensions), {}),
         PromptStage(PromptSettings(), WordTokenizer(), templates, 4_096),
         ProjectorStage(ProjectorSettings(), view, TENANT),
     )
@@ -184,7 +185,7 @@ async def test_an_expansion_that_kills_its_workers_costs_the_expansion_and_no_re
         async with pipeline.running(QueryStage(QuerySettings(), load_templates())):
             await ask(pipeline, "killer")
             await pipeline.read_count(PROMPTS_BUILT, 1)
-        for _ in range(3):
+        for _ in range(4):
             stage = GenerationStage(GenerationSettings(), engine, view)
             worker = Worker(stage, pipeline.kafka, pipeline.names, RuntimeSettings())
             with pytest.raises(ExceptionGroup) as died:
@@ -193,6 +194,6 @@ async def test_an_expansion_that_kills_its_workers_costs_the_expansion_and_no_re
         async with pipeline.running(GenerationStage(GenerationSettings(), engine, view)):
             [record] = await pipeline.read_count(QUERIES_ACCEPTED, 1)
         assert await pipeline.read_all(ANSWERS) == []
-    assert engine.expansions == 3
+    assert engine.expansions == 4
     assert record.key == "killer"
     assert record.body["fallback"] == "The question could not be expanded: Its worker died each time it was handled."

@@ -9,8 +9,8 @@ import pytest
 
 from backends.errors import BackendError, BackendUnavailableError
 from backends.milvus import MilvusVectorStore
+from backends.milvus_settings import MilvusSettings
 from backends.vector_store import Replaced, Search, StoredChunk
-from backends.vector_store_settings import VectorStoreSettings
 from tests.fixtures.milvus_server import Server
 
 pytestmark = pytest.mark.servers
@@ -23,7 +23,7 @@ SEARCH = Search(VECTOR, "t", 10)
 
 @pytest.fixture
 async def store(milvus_server: Server) -> AsyncIterator[MilvusVectorStore]:
-    store = MilvusVectorStore(VectorStoreSettings(uri=milvus_server.uri, collection="c", timeout_ms=2_000))
+    store = MilvusVectorStore(MilvusSettings(uri=milvus_server.uri, collection="c", timeout_ms=2_000))
     yield store
     await store.close()
 

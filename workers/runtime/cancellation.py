@@ -11,7 +11,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from backends.kafka import KafkaSettings, has_reached, partitions_of, stop_consumer
+from backends.kafka import KafkaSettings, committed_reader, has_reached, partitions_of, stop_consumer
 from schemas import codec
 from schemas.events import CancellationRequested
 from schemas.headers import Headers
@@ -165,12 +165,7 @@ class Cancellations:
             await asyncio.sleep(_RECONNECT_WAIT_S)
 
     async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(
-            **self._kafka.client_options(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
+        consumer = committed_reader(self._kafka)
         try:
             await consumer.start()
             ends = await self._seek(consumer)

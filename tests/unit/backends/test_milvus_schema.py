@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from backends import milvus_schema
+from backends.milvus_settings import Metric
 from backends.vector_store import StoredChunk
-from backends.vector_store_settings import Metric
 
 
 def chunk(text: str = "text") -> StoredChunk:

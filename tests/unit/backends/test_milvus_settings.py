@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from backends.vector_store_settings import VectorStoreSettings
+from backends.milvus_settings import MilvusSettings
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from backends.vector_store_settings import VectorStoreSettings
 def test_each_index_type_has_its_parameters(
     given: dict[str, Any], limit: int, built: dict[str, int], searched: dict[str, int]
 ) -> None:
-    settings = VectorStoreSettings(**given)
+    settings = MilvusSettings(**given)
     assert settings.built_with == built
     assert settings.searched_with(limit) == searched
 
@@ -40,4 +40,4 @@ def test_each_index_type_has_its_parameters(
 )
 def test_what_does_not_fit_is_one_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
-        VectorStoreSettings(**given)
+        MilvusSettings(**given)

@@ -26,14 +26,14 @@ SEARCH_PARAMS: dict[IndexType, dict[str, int]] = {
 }
 
 
-class VectorStoreSettings(BaseModel):
+class MilvusSettings(BaseModel):
     """Where Milvus is and how the collection is kept; what is said of its index holds for new collections."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     uri: str = Field("", description="Address of Milvus; empty takes the local stack's.")
     token: SecretStr | None = Field(None, description="user:password or API key, where Milvus asks for one.")
-    collection: str = Field("ragline", description="Collection that holds the chunks.")
+    collection: str = Field("ragline", description="Alias of the collection that holds the chunks.")
     index_type: IndexType = Field("HNSW", description="Milvus index type of the vectors.")
     index_params: dict[str, int] = Field(
         default_factory=dict, description="How densely the index is built: M and efConstruction (HNSW), nlist (IVF)."
