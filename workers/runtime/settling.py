@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from schemas.events import Event
+from schemas.stamps import Stamp, encode
 from topics.names import Namespace
 from workers.runtime import records, retry
 from workers.runtime.guarantee import Ending, Guarantee
@@ -28,7 +29,8 @@ LARGE_BYTES = 128 * 1024
 class Settling:
     """Knows all jobs that were begun, until each is delivered, lost, or waits for its next attempt.
 
-    ``on_finished`` is told of each partition on which records were finished.
+    ``on_finished`` is told of each partition on which records were finished. ``stamp`` is what decides all that the
+    worker does.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Settling:
         self._idle = asyncio.Event()
         self._idle.set()
         self.last_error: str | None = None
+        self.stamp = Stamp()
 
     @property
     def in_flight(self) -> int:
@@ -73,7 +76,7 @@ class Settling:
     async def settle_large(self, job: Job, outcome: Outcome) -> None:
         """``settle`` for a job whose records take long to encode."""
         if isinstance(outcome, Produce) and not job.partition.lost:
-            made = await asyncio.to_thread(self._records, job, outcome.events)
+            made = await asyncio.to_thread(self._records, job, outcome.events, outcome.stamp)
             self._guarantee.deliver(Completion(job, made))
         else:
             self.settle(job, outcome)
@@ -83,7 +86,7 @@ class Settling:
         if job.partition.lost:
             self.let_go([job])
         elif isinstance(outcome, Produce):
-            self._guarantee.deliver(Completion(job, self._records(job, outcome.events)))
+            self._guarantee.deliver(Completion(job, self._records(job, outcome.events, outcome.stamp)))
         else:
             self._settle_error(job, outcome)
 
@@ -123,8 +126,8 @@ class Settling:
         else:
             self._fail(job, error, dead_letter=isinstance(decision, retry.GiveUp) and decision.dead_letter)
 
-    def _records(self, job: Job, events: Sequence[Event]) -> list[records.Outgoing]:
-        return records.outgoing(job.record, events, self._span(job), self._names)
+    def _records(self, job: Job, events: Sequence[Event], own: Stamp | None = None) -> list[records.Outgoing]:
+        return records.outgoing(job.record, events, self._span(job), self._names, encode(self.stamp, own))
 
     def _fail(self, job: Job, error: StageError, *, dead_letter: bool) -> None:
         """The record's end without success: a terminal event, and the record itself where people may look at it."""
