@@ -61,7 +61,7 @@ def headers_schema() -> dict[str, Any]:
         "ragline_source_offset": (_DIGITS, "Offset of that record."),
         "ragline_stamp": (
             _STRING | {"contentMediaType": "application/json"},
-            "What decided the event: versions and revisions of models, engine and ragline, template, collection, sampling.",
+            "What decided the event: models, engine, template, collection, sampling, versions of each; a JSON object.",
         ),
         "ragline_timeline": (
             _STRING | {"contentMediaType": "application/json"},

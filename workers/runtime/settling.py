@@ -29,8 +29,7 @@ LARGE_BYTES = 128 * 1024
 class Settling:
     """Knows all jobs that were begun, until each is delivered, lost, or waits for its next attempt.
 
-    ``on_finished`` is told of each partition on which records were finished. ``stamp`` is what decides all that the
-    worker does.
+    ``on_finished`` is told of each partition on which records were finished.
     """
 
     def __init__(
@@ -57,12 +56,16 @@ class Settling:
         self._idle = asyncio.Event()
         self._idle.set()
         self.last_error: str | None = None
-        self.stamp = Stamp()
+        self._stamp, self._encoded = Stamp(), b""
 
     @property
     def in_flight(self) -> int:
         """Jobs being handled or delivered; those waiting for a retry are not."""
         return len(self._begun)
+
+    def decided_by(self, stamp: Stamp) -> None:
+        """From now on say that this decides all that the worker does."""
+        self._stamp, self._encoded = stamp, encode(stamp)
 
     async def drain(self) -> None:
         """Wait until nothing that was begun is unfinished."""
@@ -127,7 +130,8 @@ class Settling:
             self._fail(job, error, dead_letter=isinstance(decision, retry.GiveUp) and decision.dead_letter)
 
     def _records(self, job: Job, events: Sequence[Event], own: Stamp | None = None) -> list[records.Outgoing]:
-        return records.outgoing(job.record, events, self._span(job), self._names, encode(self.stamp, own))
+        stamp = encode(self._stamp, own) if own else self._encoded
+        return records.outgoing(job.record, events, self._span(job), self._names, stamp)
 
     def _fail(self, job: Job, error: StageError, *, dead_letter: bool) -> None:
         """The record's end without success: a terminal event, and the record itself where people may look at it."""

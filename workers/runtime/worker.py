@@ -212,7 +212,7 @@ class Worker:
             await asyncio.gather(task, stopped, return_exceptions=True)
 
     async def _stamp(self) -> None:
-        self._settling.stamp = await asyncio.to_thread(self._make_stamp)
+        self._settling.decided_by(await asyncio.to_thread(self._make_stamp))
 
     async def _connect(self, start: Callable[[], Awaitable[None]]) -> None:
         while True:
