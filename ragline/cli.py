@@ -18,6 +18,7 @@ from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
 from ragline.evaluate_cli import evaluate
+from ragline.explain_cli import explain
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.reindex_cli import run as run_reindex
@@ -45,6 +46,7 @@ app.command("reindex")(run_reindex)
 app.add_typer(runs_app, name="runs")
 app.command()(replay)
 app.command()(evaluate)
+app.command()(explain)
 
 T = TypeVar("T")
 

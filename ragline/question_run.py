@@ -46,6 +46,7 @@ class _Pieces:
     retrieved: PassagesRetrieved | None = None
     prompt: PromptBuilt | None = None
     ending: Gathered | None = None
+    stamps: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -157,6 +158,8 @@ class _Asking:
             pieces = self._open.get(item.key)
             if pieces is None:
                 continue
+            if stamp := event_stamp(item.event, item.headers):
+                pieces.stamps.setdefault(*stamp)
             match item.event:
                 case PassagesRetrieved():
                     pieces.retrieved = pieces.retrieved or item.event
@@ -179,12 +182,11 @@ class _Asking:
         else:
             question = self._questions.texts[pieces.query_id]
             request = RequestRow(request_id, pieces.query_id, ending.event.tenant or "", question)
-        stamps = dict(filter(None, map(event_stamp, filter(None, (retrieved, pieces.prompt, ending.event)))))
         return [
             request,
             *passage_rows(request_id, retrieved.passages if retrieved else ()),
             answer_row(ending.event, ending.at_ms),
-            *stamp_rows(request_id, ending.headers.timeline, stamps),
+            *stamp_rows(request_id, ending.headers.timeline, pieces.stamps),
         ]
 
 

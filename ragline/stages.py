@@ -71,7 +71,7 @@ def build_stage(name: str, settings: Settings, binding: Binding | None = None) -
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        prepared = _with_prompts(name, with_local_models(settings))
+        prepared = with_prompts(name, with_local_models(settings))
         if binding is not None and name in _BOUND and settings.vector_store == "milvus":
             return _BOUND[name](prepared, binding)
         return STAGES[name](prepared)
@@ -91,7 +91,7 @@ def with_local_models(settings: Settings) -> Settings:
     )
 
 
-def _with_prompts(name: str, settings: Settings) -> Settings:
+def with_prompts(name: str, settings: Settings) -> Settings:
     """The same settings, where the embedder's prompts that are not configured are the model's own.
 
     The other stages need not reach the model.

@@ -16,6 +16,7 @@ from replay.topology import Way
 from replay.tracker import name_of
 from schemas import codec
 from schemas.events import Event, PassagesRetrieved, PromptBuilt, QueryAccepted, QueryAsked, QueryStageEvent, Terminal
+from schemas.headers import Headers
 from topics.names import Namespace
 from topics.specs import TopicSpec
 from workers.runtime.records import Incoming
@@ -107,11 +108,11 @@ class Export:
             case Terminal():
                 yield answer_row(event, int(record.timestamp.timestamp() * 1000))
         # Whoever wrote a record has the last entry of its timeline; the source says it of all stages before, too.
-        yield from stamp_rows(request, timeline if is_source else timeline[-1:], _stamps(event))
+        yield from stamp_rows(request, timeline if is_source else timeline[-1:], _stamps(event, record.headers))
 
 
-def _stamps(event: Event) -> dict[str, str]:
-    stamp = event_stamp(event)
+def _stamps(event: Event, headers: Headers) -> dict[str, str]:
+    stamp = event_stamp(event, headers)
     return dict([stamp]) if stamp else {}
 
 

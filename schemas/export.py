@@ -59,6 +59,10 @@ def headers_schema() -> dict[str, Any]:
         "ragline_source_topic": (_STRING, "Topic of the record that this one follows from."),
         "ragline_source_partition": (_DIGITS, "Partition of that record."),
         "ragline_source_offset": (_DIGITS, "Offset of that record."),
+        "ragline_stamp": (
+            _STRING | {"contentMediaType": "application/json"},
+            "What decided the event: models, engine, template, collection, sampling, versions of each; a JSON object.",
+        ),
         "ragline_timeline": (
             _STRING | {"contentMediaType": "application/json"},
             "Stages passed so far: [[stage, started, finished, attempt], …], times in Unix milliseconds.",

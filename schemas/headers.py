@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple, Self, TypeAlias
 
 import orjson
+from pydantic import JsonValue
 
+from schemas import stamps
 from schemas.values import MAX_INTEGER, in_utc
 
 CONTENT_TYPE = "application/json"
@@ -28,6 +30,7 @@ DATAREF = "ce_dataref"
 REDRIVES = "ragline_redrives"
 REDRIVEN_FOR = "ragline_redriven_for"
 REPLAY = "ragline_replay"
+STAMP = "ragline_stamp"
 TIMELINE = "ragline_timeline"
 
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
@@ -63,7 +66,7 @@ class Headers:
     ``dataref`` is where the text of a document is that does not fit in its record (CloudEvents' extension ``dataref``).
     ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
     stage that failed, on the redriven record alone: to the topic's other readers it is old. ``replay`` names the run of
-    a replayed request; its deadlines are of a time gone by, and count no more.
+    a replayed request; its deadlines are of a time gone by, and count no more. ``stamp`` says what decided the event.
 
     Those of a fetched record are understood only when they are asked for, since a stage looks at few of them. ``raw``
     has their bytes by name (those of a foreign producer may be null).
@@ -136,7 +139,7 @@ class Headers:
         return isinstance(other, Headers) and self._understood() == other._understood()
 
     def __hash__(self) -> int:
-        return hash(self._understood())
+        return hash((self.id, self.type, self.timeline))
 
     def __repr__(self) -> str:
         said = (f"{name}={value!r}" for name, value in zip(_NAMES, self._understood(), strict=True) if value)
@@ -212,6 +215,10 @@ class Headers:
     @property
     def replay(self) -> str | None:
         return self._text(REPLAY)
+
+    @property
+    def stamp(self) -> dict[str, JsonValue]:
+        return stamps.decode(self.raw.get(STAMP))
 
     def _understood(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _NAMES)

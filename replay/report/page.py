@@ -1,7 +1,5 @@
 """Makes the page of an evaluation."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +18,7 @@ from replay.evaluation.gold import Gold
 from replay.evaluation.outcome import NONE, Outcome, changed_most, shown
 from replay.report import plots, tables
 from replay.report.texts import side_by_side
+from replay.report.whole_file import write_whole
 from replay.run_folder.manifest import Manifest
 
 _FOLDER = Path(__file__).parent
@@ -42,17 +41,9 @@ def write_page(path: Path, outcome: Outcome, show: Shown) -> None:
     Raises:
         EvaluationError: it cannot be written there.
     """
-    page = render(outcome, show).encode()
+    page = render(outcome, show)
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(page)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, page)
     except OSError as error:
         raise EvaluationError(f"the report cannot be written to {path}: {error.strerror}") from None
 

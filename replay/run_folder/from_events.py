@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import orjson
+from pydantic import JsonValue
 
 from replay.run_folder.rows import AnswerRow, PassageRow, RequestRow, SourceRef, StampRow
 from schemas.events import (
@@ -12,12 +13,13 @@ from schemas.events import (
     PassagesRetrieved,
     PromptBuilt,
     QueryAccepted,
+    QueryEmbedded,
     RequestCancelled,
     RequestExpired,
     RequestFailed,
     Terminal,
 )
-from schemas.headers import StageTime
+from schemas.headers import Headers, StageTime
 from schemas.values import Passage, Source
 
 
@@ -112,22 +114,31 @@ def stamp_rows(
             yield StampRow(request_id, stage, stamp=stamp)
 
 
-def event_stamp(event: Event) -> tuple[str, str] | None:
-    """What an event says of what decided it: the stage that made it and a JSON object; None where it says nothing."""
+def event_stamp(event: Event, headers: Headers) -> tuple[str, str] | None:
+    """What an event and its stamp say of what decided it: the stage that made it, or the step that it was, and a JSON
+    object; None where they say nothing.
+    """
+    timeline = headers.timeline
+    stage, facts = _facts(event)
+    said = facts | headers.stamp
+    stage = timeline[-1].stage if timeline else stage
+    return (stage, orjson.dumps(said).decode()) if stage and said else None
+
+
+def _facts(event: Event) -> tuple[str, dict[str, JsonValue]]:
+    """The stage that makes such events, and what they say themselves of what decided them."""
     match event:
+        case QueryEmbedded(embedding=embedding):
+            return "embedding", {"embedding_model": embedding.model}
         case PassagesRetrieved(collection=collection, embedding_model=model, query=query):
             options = query.options.retrieval.model_dump(mode="json") | {"top_k": query.options.top_k}
-            return "retrieval", _object({"collection": collection, "embedding_model": model, **options})
+            return "retrieval", {"collection": collection, "embedding_model": model, **options}
         case PromptBuilt(template=template, template_hash=template_hash):
-            return "prompt", _object({"template": template, "template_hash": template_hash})
+            return "prompt", {"template": template, "template_hash": template_hash}
         case Answered(model=model):
-            return "generation", _object({"model": model})
+            return "generation", {"model": model}
         case _:
-            return None
-
-
-def _object(fields: dict[str, object]) -> str:
-    return orjson.dumps(fields).decode()
+            return "", {}
 
 
 def _milliseconds(moment: datetime) -> int:

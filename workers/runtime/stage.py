@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from schemas.events import Event
 from schemas.headers import Headers, Origin
+from schemas.stamps import Stamp
 from topics.specs import TopicSpec
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
@@ -44,9 +45,13 @@ class Delivery(NamedTuple, Generic[E_co]):
 
 
 class Produce(NamedTuple):
-    """Done: these events follow from the input. Each goes to the topic of its class, under its own key."""
+    """Done: these events follow from the input. Each goes to the topic of its class, under its own key.
+
+    ``stamp`` is what decided them in particular, beside what decides all that the worker does.
+    """
 
     events: tuple[Event, ...]
+    stamp: Stamp | None = None
 
 
 class StageError(Exception):

@@ -1,9 +1,9 @@
 import pytest
 
-from replay.run_folder.from_events import answer_row, passage_rows, request_row, stamp_rows
+from replay.run_folder.from_events import answer_row, event_stamp, passage_rows, request_row, stamp_rows
 from replay.run_folder.rows import AnswerRow, SourceRef, StampRow
 from schemas.events import Answered, QueryAccepted, RequestCancelled, RequestExpired, RequestFailed, Terminal
-from schemas.headers import StageTime
+from schemas.headers import STAMP, Headers, StageTime
 from schemas.values import ChatMessage, Passage, QueryOptions, Sampling, Source, Usage
 
 PASSAGE = Passage(chunk_id="c", document_id="d", title="T", text="x", source="s", ordinal=4, score=0.5)
@@ -78,3 +78,15 @@ def test_stages_have_their_times_and_stamps() -> None:
         StampRow("r", "prompt", 3, 5, 2, '{"template":"x"}'),
         StampRow("r", "engine", stamp="{}"),
     ]
+
+
+def test_a_stamp_is_what_the_event_says_and_its_header() -> None:
+    failed = RequestFailed(request_id="r", stage="retrieval", code="c", message="m")
+    headers = [*Headers(timeline=[StageTime("query", 1, 2), StageTime("retrieval", 3, 4)]).encode()]
+    assert event_stamp(failed, Headers.decode(headers)) is None
+    stamped = Headers.decode([*headers, (STAMP, b'{"ragline":"1"}')])
+    assert event_stamp(failed, stamped) == ("retrieval", '{"ragline":"1"}')
+    answered = Answered(
+        request_id="r", question="", answer="", finish_reason="stop", sources=(), model="m", usage=Usage()
+    )
+    assert event_stamp(answered, Headers()) == ("generation", '{"model":"m"}')

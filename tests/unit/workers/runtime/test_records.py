@@ -191,3 +191,13 @@ def test_a_replayed_request_stays_one_and_has_no_deadline() -> None:
     assert records.deliver(replayed, QUERIES_ACCEPTED, 1).deadline_at is None
     (output,) = records.outgoing(replayed, [query], SPAN, NAMES)
     assert Headers.decode(output.headers).replay == "run"
+
+
+def test_outputs_say_what_decided_them_and_not_what_decided_their_input() -> None:
+    record = make_record(id="e1")
+    record.headers.raw["ragline_stamp"] = b'{"model":"old"}'
+    [stamped] = records.outgoing(record, [make_answer()], SPAN, NAMES, b'{"model":"new"}')
+    assert Headers.decode(stamped.headers).stamp == {"model": "new"}
+    [plain] = records.outgoing(record, [make_answer()], SPAN, NAMES)
+    assert Headers.decode(plain.headers).stamp == {}
+    assert plain.value == stamped.value
