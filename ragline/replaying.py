@@ -111,6 +111,7 @@ async def replay(
     options = Options(
         schedule=order.schedule,
         workers=lambda: workers_of(config_file, order, prepared, say),
+        collection=prepared.own.milvus.collection,
         stalled_s=order.stalled_s,
         replication_factor=settings.topics.replication_factor,
         report=report,

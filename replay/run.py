@@ -14,6 +14,7 @@ from replay.endings import Endings
 from replay.errors import ReplayError
 from replay.export import Export
 from replay.feeder import Feeder, group_of
+from replay.index import keep_index
 from replay.overrides import OptionChanges
 from replay.pace import Pace
 from replay.planning import Plan, namespace_of
@@ -45,11 +46,12 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a replay is carried out. ``schedule`` makes one of the time of the earliest record; ``workers`` a context in
-    which the stages are at work; ``stalled_s`` without an ending is the end of it.
+    which the stages are at work, searching ``collection``; ``stalled_s`` without an ending is the end of it.
     """
 
     schedule: Callable[[int], Schedule]
     workers: Callable[[], AbstractAsyncContextManager[Any]]
+    collection: str
     stalled_s: float
     replication_factor: int
     report: Callable[[Standing], None]
@@ -93,6 +95,8 @@ class Replay:
         way = self._plan.way
         topics = TopicSettings(partitions=self._plan.partitions, replication_factor=self._options.replication_factor)
         await apply_topics(self._kafka, topics, self._own, specs=way.topics)
+        if way.searches:
+            await keep_index(self._kafka, self._names, self._own, self._options.collection)
         await self._answer_all()
         self._tracker.forget()
         self._report("comparing")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from replay.errors import ReplayError
-from topics.specs import CONSUMED, CONTROL, DAY_MS, TOPIC_BY_NAME, TOPICS, TopicSpec, dead_letters
+from topics.specs import CONSUMED, CONTROL, DAY_MS, INDEXES, TOPIC_BY_NAME, TOPICS, TopicSpec, dead_letters
 from workers.embedding import EmbeddingStage
 from workers.generation import GenerationStage
 from workers.prompt import PromptStage
@@ -13,6 +13,8 @@ from workers.retrieval import RetrievalStage
 
 # What a replay leaves is removed with its run; where that is forgotten, by retention.
 RETENTION_MS = 7 * DAY_MS
+
+_SEARCHING = frozenset({EmbeddingStage.name, RetrievalStage.name})
 
 # Stages of a request by name, with what each reads.
 READS: dict[str, tuple[TopicSpec, ...]] = {
@@ -33,7 +35,13 @@ class Way:
         """Every topic of a replay, with bounded retention: what the stages read, write, and listen to."""
         of_requests = (self.source, *self.outputs)
         letters = [dead_letters(spec) for spec in of_requests if spec in CONSUMED]
-        return tuple(_bounded(spec) for spec in (*of_requests, *letters, CONTROL))
+        followed = (CONTROL, INDEXES) if self.searches else (CONTROL,)
+        return tuple(_bounded(spec) for spec in (*of_requests, *letters, *followed))
+
+    @property
+    def searches(self) -> bool:
+        """Whether its stages need to know which version of the index is live."""
+        return not _SEARCHING.isdisjoint(self.stages)
 
 
 def way_from(topic: str) -> Way:

@@ -2,7 +2,7 @@ import pytest
 
 from replay.errors import ReplayError
 from replay.topology import RETENTION_MS, replayable, way_from
-from topics.specs import CONTROL, PASSAGES_RETRIEVED, PROMPTS_BUILT
+from topics.specs import CONTROL, INDEXES, PASSAGES_RETRIEVED, PROMPTS_BUILT, QUERIES, QUERIES_EMBEDDED
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,12 @@ def test_every_way_ends_with_the_answers_and_every_topic_of_it_is_bounded() -> N
 def test_a_way_needs_what_its_stages_listen_to() -> None:
     names = {spec.name for spec in way_from(PASSAGES_RETRIEVED.name).topics}
     assert {CONTROL.name, f"{PASSAGES_RETRIEVED.name}.dead-letters", f"{PROMPTS_BUILT.name}.dead-letters"} <= names
+    assert INDEXES.name not in names
+
+
+@pytest.mark.parametrize("topic", [QUERIES.name, QUERIES_EMBEDDED.name])
+def test_a_way_that_searches_needs_to_know_the_index(topic: str) -> None:
+    assert INDEXES.name in {spec.name for spec in way_from(topic).topics}
 
 
 @pytest.mark.parametrize(
