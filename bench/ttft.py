@@ -191,12 +191,12 @@ async def _bridge(options: ChildOptions) -> AsyncIterator[str]:
     async with (
         child_process(argv, env={**os.environ, **settings}) as process,
         httpx.AsyncClient(base_url=address, trust_env=False) as http,
-        asyncio.timeout(_READY_TIMEOUT_S),
     ):
-        while not await _is_ready(http):
-            if process.returncode is not None:
-                raise RuntimeError("the bridge ended before it was ready")
-            await asyncio.sleep(_LOOK_S)
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            while not await _is_ready(http):
+                if process.returncode is not None:
+                    raise RuntimeError("the bridge ended before it was ready")
+                await asyncio.sleep(_LOOK_S)
         yield address
 
 
