@@ -3,8 +3,9 @@
 It writes ``ready`` when all have their partitions, and ends when its input is closed.
 """
 
-import asyncio
 import sys
+
+import uvloop
 
 from bench.serving import be_silent, serving
 from bench.stages_process import StageOptions
@@ -24,4 +25,4 @@ async def run(options: StageOptions) -> None:
 
 if __name__ == "__main__":
     be_silent()
-    asyncio.run(run(StageOptions.model_validate_json(sys.argv[1])))
+    uvloop.run(run(StageOptions.model_validate_json(sys.argv[1])))

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import orjson
+import uvloop
 
 from backends.engine import Delta, Engine, EngineSettings, GenerationRequest, create_engine
 from backends.kafka import KafkaSettings
@@ -102,4 +103,4 @@ async def _direct(engine: Engine, order: Direct) -> tuple[list[float], float]:
 
 if __name__ == "__main__":
     be_silent()
-    asyncio.run(run(ChildOptions.model_validate_json(sys.argv[1])))
+    uvloop.run(run(ChildOptions.model_validate_json(sys.argv[1])))
