@@ -10,6 +10,7 @@ import orjson
 
 from backends.live_view import Entry, EntryKind, LiveViewSettings, StoredEntry, position
 from backends.redis_calls import calling, connect
+from backends.redis_scripts import SharedScript
 from backends.redis_stream_reader import BLOCK_MS, RawEntry, StreamReader, as_it_comes
 from topics.names import Namespace
 
@@ -39,7 +40,7 @@ class RedisLiveView:
         self._names = names
         self._client = connect(settings.url, max_connections=MAX_CONNECTIONS, timeout_ms=settings.timeout_ms)
         as_it_comes(self._client)
-        self._append = self._client.register_script(_APPEND)
+        self._append = SharedScript(self._client, _APPEND)
         self._reader = StreamReader(
             connect(settings.url, max_connections=1, timeout_ms=settings.timeout_ms, block_ms=BLOCK_MS),
             self._client,
@@ -50,9 +51,7 @@ class RedisLiveView:
         bodies = chain.from_iterable((entry.kind, orjson.dumps(entry.body)) for entry in entries)
         guard = ("0", "") if once is None else ("1", once)
         arguments = [self._settings.ttl_s, self._settings.max_entries, *guard, *bodies]
-        with calling():
-            added = await self._append(keys=[self._entries(stream), self._marks(stream)], args=arguments)
-        return bool(added)
+        return bool(await self._append.call([self._entries(stream), self._marks(stream)], arguments))
 
     async def begin_attempt(self, stream: str) -> int:
         with calling():
@@ -90,6 +89,7 @@ class RedisLiveView:
 
     async def close(self) -> None:
         await self._reader.close()
+        await self._append.close()
         await self._client.aclose()
 
     # The braces make both keys of a stream live on one node of a Redis cluster.

@@ -21,7 +21,7 @@ from schemas.values import ChatMessage, Lane, ResponseFormat, Sampling, Usage
 # Lower runs first.
 _PRIORITIES: dict[Lane, int] = {"interactive": 0, "batch": 1}
 _FINISHED: dict[str, Literal["stop", "length"]] = {"stop": "stop", "repetition": "stop", "length": "length"}
-# The engine core itself waits five seconds for its worker; killed before, it leaves shared memory behind.
+# The engine core itself waits five seconds for workers that it has; killed before, it leaves shared memory behind.
 _SHUTDOWN_S = 15.0
 _END_WAIT_S = 1.0
 
@@ -82,7 +82,9 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - takes ten seconds, and the variables above
         from vllm.platforms import current_platform  # noqa: PLC0415
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+        from vllm.v1.executor.uniproc_executor import UniProcExecutor  # noqa: PLC0415
 
+        is_cpu = bool(current_platform.is_cpu())
         arguments = AsyncEngineArgs(
             model=self._settings.path or self._settings.model,
             served_model_name=[self._settings.model],
@@ -90,7 +92,10 @@ class VllmEngine:
             max_num_seqs=self._settings.max_num_seqs,
             gpu_memory_utilization=self._settings.gpu_memory_utilization,
             # Compiled, the CPU build gives wrong answers.
-            enforce_eager=bool(current_platform.is_cpu()),
+            enforce_eager=is_cpu,
+            # The CPU build takes a second process instead, to bind OpenMP's threads, which we do not; the engine core
+            # would wait for it in a loop that takes a whole core.
+            distributed_executor_backend=UniProcExecutor if is_cpu else None,
             enable_prefix_caching=True,
             scheduling_policy="priority",
             disable_log_stats=True,

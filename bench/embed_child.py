@@ -7,21 +7,17 @@ does, and writes the seconds. ``worker`` is an embedding worker and a chunk-embe
 
 import asyncio
 import json
-import logging
 import sys
 import time
 
 from backends import sentence_models
 from backends.memory_vector_store import MemoryVectorStore
-from bench.child_input import standard_input
 from bench.embed_options import EmbedOptions
+from bench.serving import be_silent, serving
 from ragline.stages import build_stage, create_embedder
 from workers.chunk_embedding import ChunkEmbeddingStage
-from workers.runtime import logs
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.worker import Worker
-
-_LOOK_S = 0.01
 
 
 def run_raw(options: EmbedOptions) -> None:
@@ -47,15 +43,8 @@ async def run_workers(options: EmbedOptions) -> None:
     )
     stages = (build_stage("embedding", settings), chunk_embedding)
     workers = [Worker(stage, settings.kafka, settings.names, RuntimeSettings()) for stage in stages]
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        for worker in workers:
-            tasks.create_task(worker.run(stop))
-        while not all(worker.status()["ready"] for worker in workers):  # noqa: ASYNC110 - they offer no event
-            await asyncio.sleep(_LOOK_S)
-        print("ready", flush=True)
-        await (await standard_input()).read()
-        stop.set()
+    async with serving(workers) as orders:
+        await orders.read()
 
 
 if __name__ == "__main__":
@@ -63,6 +52,5 @@ if __name__ == "__main__":
     if given.kind == "raw":
         run_raw(given)
     else:
-        logs.configure("json", "ERROR")
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        be_silent()
         asyncio.run(run_workers(given))

@@ -15,10 +15,12 @@ from statistics import median
 
 import httpx
 import orjson
+from pydantic import BaseModel
 
 from bench.broker import free_port, running_broker, running_milvus, running_valkey
 from bench.figures import paired_ratio, percentile, rounded
 from bench.hops_process import ROOT, child_process
+from bench.stages_process import StageOptions
 from bench.ttft_client import Clients, Speed, Way
 from bench.ttft_corpus import QUESTIONS, fill
 from bench.ttft_options import ChildOptions, Direct
@@ -78,7 +80,6 @@ async def measure(plan: Plan, engine: str) -> dict[str, float]:
         options = ChildOptions(
             bootstrap_servers=kafka.bootstrap_servers,
             redis_url=redis_url,
-            milvus_uri=milvus_uri,
             namespace="bench",
             engine=engine,
             engine_path=str(engine_path(ROOT / ".ragline")) if engine == "vllm" else "",
@@ -91,11 +92,19 @@ async def measure(plan: Plan, engine: str) -> dict[str, float]:
         figures: dict[str, float] = {}
         for name, guarantee in _GUARANTEES.items():
             # The whole way does not depend on it; once is enough.
-            stages = _WHOLE if name == "alo" else ("projector",)
-            update = {"namespace": _names(guarantee).prefix, "guarantee": guarantee, "stages": stages}
+            stages = StageOptions(
+                stages=_WHOLE if name == "alo" else ("projector",),
+                settings={
+                    "namespace": _names(guarantee).prefix,
+                    "kafka": {"bootstrap_servers": kafka.bootstrap_servers},
+                    "redis": {"url": redis_url},
+                    "milvus": {"uri": milvus_uri},
+                    "runtime": {"guarantee": guarantee},
+                },
+            )
             async with (
-                _ready_child("bench.ttft_stages", options.model_copy(update=update)),
-                _bridge(options.model_copy(update=update)) as bridge,
+                _ready_child("bench.stages_child", stages),
+                _bridge(options.model_copy(update={"namespace": _names(guarantee).prefix})) as bridge,
                 Clients(kafka, redis_url, _names(guarantee), bridge) as clients,
             ):
                 figures |= await _against(EngineProcess(process), clients, plan, name)
@@ -155,7 +164,7 @@ def _names(guarantee: str) -> Namespace:
 
 
 @asynccontextmanager
-async def _ready_child(module: str, options: ChildOptions) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _ready_child(module: str, options: BaseModel) -> AsyncIterator[asyncio.subprocess.Process]:
     async with child_process([sys.executable, "-m", module, options.model_dump_json()]) as process:
         assert process.stdin  # noqa: S101 - piped
         assert process.stdout  # noqa: S101
@@ -182,12 +191,12 @@ async def _bridge(options: ChildOptions) -> AsyncIterator[str]:
     async with (
         child_process(argv, env={**os.environ, **settings}) as process,
         httpx.AsyncClient(base_url=address, trust_env=False) as http,
-        asyncio.timeout(_READY_TIMEOUT_S),
     ):
-        while not await _is_ready(http):
-            if process.returncode is not None:
-                raise RuntimeError("the bridge ended before it was ready")
-            await asyncio.sleep(_LOOK_S)
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            while not await _is_ready(http):
+                if process.returncode is not None:
+                    raise RuntimeError("the bridge ended before it was ready")
+                await asyncio.sleep(_LOOK_S)
         yield address
 
 

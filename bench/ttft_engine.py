@@ -5,29 +5,27 @@ ends when its input is closed.
 """
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import orjson
+import uvloop
 
 from backends.engine import Delta, Engine, EngineSettings, GenerationRequest, create_engine
 from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
 from backends.redis_live_view import RedisLiveView
-from bench.child_input import standard_input
+from bench.serving import be_silent, serving
 from bench.ttft_options import ChildOptions, Direct, counts, prompt
 from topics.names import Namespace
 from workers.generation import GenerationStage
-from workers.runtime import logs
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.worker import Worker
 from workers.settings import GenerationSettings
 
 _GUARANTEES = ("at_least_once", "exactly_once")
-_LOOK_S = 0.01
 
 
 class _Shared:
@@ -58,20 +56,12 @@ async def run(options: ChildOptions) -> None:
     )
     engine = create_engine(settings)
     await engine.start()
-    stop = asyncio.Event()
     try:
-        async with asyncio.TaskGroup() as tasks:
-            workers = [_worker(options, guarantee, engine) for guarantee in _GUARANTEES]
-            for worker in workers:
-                tasks.create_task(worker.run(stop))
-            while not all(worker.status()["ready"] for worker in workers):  # noqa: ASYNC110 - they offer no event
-                await asyncio.sleep(_LOOK_S)
-            print("ready", flush=True)
-            lines = await standard_input()
-            while line := await lines.readline():
+        workers = [_worker(options, guarantee, engine) for guarantee in _GUARANTEES]
+        async with serving(workers) as orders:
+            while line := await orders.readline():
                 times_ms, rate = await _direct(engine, Direct.model_validate_json(line))
                 print(orjson.dumps({"ttft_ms": times_ms, "tokens_per_s": rate}).decode(), flush=True)
-            stop.set()
     finally:
         await engine.close()
 
@@ -112,6 +102,5 @@ async def _direct(engine: Engine, order: Direct) -> tuple[list[float], float]:
 
 
 if __name__ == "__main__":
-    logs.configure("json", "ERROR")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    asyncio.run(run(ChildOptions.model_validate_json(sys.argv[1])))
+    be_silent()
+    uvloop.run(run(ChildOptions.model_validate_json(sys.argv[1])))

@@ -2,7 +2,6 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.hops_options import Guarantee
 from schemas.events import PromptBuilt
 from schemas.examples import EXAMPLE_BY_TYPE
 from schemas.values import ChatMessage, Sampling
@@ -21,19 +20,16 @@ _SCATTER = 7_919
 
 
 class ChildOptions(BaseModel):
-    """Addresses, and how the engine and the workers run. ``engine`` echo makes a quick trial without a model."""
+    """Addresses, and how the engine runs. ``engine`` echo makes a quick trial without a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bootstrap_servers: str
     redis_url: str
-    milvus_uri: str = ""
     namespace: str
     engine: str
     engine_path: str = ""
     max_num_seqs: int = 32
-    guarantee: Guarantee = "at_least_once"
-    stages: tuple[str, ...] = ()
 
 
 class Direct(BaseModel):

@@ -9,10 +9,10 @@ from pydantic import Field, JsonValue
 
 from backends.kafka import KafkaSettings
 from bridge.documents.states import WITHDRAWN_REVISION, DocumentBody, Ending, Submission, state
-from ragline.endings import live_names
+from ragline.endings import ending_of, live_names
 from ragline.topic_records import Report, records_of
 from schemas import codec
-from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted
+from schemas.events import DocumentSubmitted
 from schemas.headers import Headers
 from schemas.revision import document_revision
 from schemas.values import Count, Value
@@ -95,11 +95,8 @@ class Catalogue:
 
     def take_ending(self, record: ConsumerRecord) -> None:
         """Note a record of ``rag.documents.indexed``."""
-        try:
-            event = codec.decode(record.value, Headers.decode(record.headers).type, DOCUMENTS_INDEXED.events)
-        except codec.UndecodableError:
-            return
-        if isinstance(event, DocumentIndexed | DocumentFailed):
+        event = ending_of(record)
+        if event is not None:
             self._endings[event.document_id] = event.tenant, Ending.of(event, record.timestamp)
 
     def find(self, document_id: str) -> Entry | None:

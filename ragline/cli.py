@@ -125,6 +125,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run one worker of one stage, until SIGTERM."""
+    import uvloop
+
     from ragline.working import work
     from workers.runtime.worker import stop_on_signals
 
@@ -134,7 +136,8 @@ def worker(
         async with stop_on_signals() as stop:
             await work(stage, settings, stop, version=index_version)
 
-    _run(run())
+    with _one_sentence():
+        uvloop.run(run())
 
 
 @app.command()

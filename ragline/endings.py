@@ -63,7 +63,7 @@ class LiveEndings:
         if self._consumer is None:
             raise RuntimeError("nothing was begun")
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
-        events = [_event(record) for records in fetched.values() for record in records]
+        events = [ending_of(record) for records in fetched.values() for record in records]
         return [event for event in events if event is not None]
 
     async def close(self) -> None:
@@ -133,11 +133,10 @@ async def live_names(kafka: KafkaSettings, names: Namespace) -> Namespace:
     return names.of_index(state.live.version) if state else names
 
 
-def _event(record: ConsumerRecord) -> DocumentIndexed | DocumentFailed | None:
-    """How a document ended; None for a record that is not ours to judge."""
-    headers = Headers.decode(record.headers)
+def ending_of(record: ConsumerRecord) -> DocumentIndexed | DocumentFailed | None:
+    """How a document ended, as a record of ``rag.documents.indexed`` says; None for one that is not ours to judge."""
     try:
-        event = codec.decode(record.value, headers.type, DOCUMENTS_INDEXED.events)
+        event = codec.decode(record.value, Headers.decode(record.headers).type, DOCUMENTS_INDEXED.events)
     except codec.UndecodableError:
         return None
     return event if isinstance(event, DocumentIndexed | DocumentFailed) else None

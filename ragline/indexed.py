@@ -1,11 +1,9 @@
 """What is searchable already, read from ``rag.documents.indexed``."""
 
 from backends.kafka import KafkaSettings
-from ragline.endings import live_names
+from ragline.endings import ending_of, live_names
 from ragline.topic_records import records_of
-from schemas import codec
 from schemas.events import DocumentIndexed
-from schemas.headers import Headers
 from topics.names import Namespace
 from topics.specs import DOCUMENTS_INDEXED
 
@@ -20,16 +18,9 @@ async def indexed_revisions(kafka: KafkaSettings, names: Namespace) -> dict[str,
     revisions: dict[str, str] = {}
     names = await live_names(kafka, names)
     async for record in records_of(kafka, names.topic(DOCUMENTS_INDEXED)):
-        _note(revisions, record.value, Headers.decode(record.headers).type)
+        event = ending_of(record)
+        if isinstance(event, DocumentIndexed) and event.chunks:
+            revisions[event.document_id] = event.revision
+        elif isinstance(event, DocumentIndexed):
+            revisions.pop(event.document_id, None)
     return revisions
-
-
-def _note(revisions: dict[str, str], value: bytes | None, ce_type: str | None) -> None:
-    try:
-        event = codec.decode(value, ce_type, DOCUMENTS_INDEXED.events)
-    except codec.UndecodableError:
-        return
-    if isinstance(event, DocumentIndexed) and event.chunks:
-        revisions[event.document_id] = event.revision
-    elif isinstance(event, DocumentIndexed):
-        revisions.pop(event.document_id, None)

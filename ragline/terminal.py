@@ -13,7 +13,15 @@ from typing import Self
 import orjson
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from backends.metadata import MetadataError
 from ragline.corpus import CorpusError
@@ -44,8 +52,10 @@ def user() -> str:
 class ShownProgress:
     """Shows how far something has come: a bar on a terminal, a line every few seconds elsewhere. A context manager.
 
-    ``task`` says in a word what goes on, ``counted`` what is counted.
+    ``task`` says in a word what goes on, ``counted`` what is counted; ``time_column`` tells the time on a terminal.
     """
+
+    time_column: type[ProgressColumn] = TimeElapsedColumn
 
     def __init__(self, task: str, counted: str, total: int | None = None) -> None:
         self._text = task
@@ -54,7 +64,7 @@ class ShownProgress:
         self._bar: Progress | None = None
         if ERR.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, TextColumn(counted), TimeElapsedColumn(), console=ERR, transient=True)
+            self._bar = Progress(*columns, TextColumn(counted), self.time_column(), console=ERR, transient=True)
             self._task = self._bar.add_task(task, total=total)
 
     def __enter__(self) -> Self:
@@ -68,13 +78,13 @@ class ShownProgress:
         if self._bar:
             self._bar.stop()
 
-    def show(self, done: int, total: int) -> None:
-        """Show that so many of so many are done."""
+    def show(self, done: int, total: int, note: str = "") -> None:
+        """Show that so many of so many are done; ``note`` follows on a line."""
         if self._bar:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._shown_at >= _LOG_INTERVAL_S:
             self._shown_at = time.monotonic()
-            ERR.print(f"{self._text}: {done} of {total} {self._counted}")
+            ERR.print(f"{self._text}: {done} of {total} {self._counted}{note}", markup=False)
 
 
 class IngestProgress(ShownProgress):

@@ -9,13 +9,14 @@ import uuid_utils
 from aiokafka import AIOKafkaProducer
 
 from backends.kafka import KafkaSettings
+from ragline.endings import ending_of
 from ragline.reindex.errors import ReindexError
 from ragline.reindex.reader import TallyReader
 from ragline.reindex.tally import Ended, Tally
 from ragline.reindex.waiting import until
 from ragline.topic_records import records_of
 from schemas import codec
-from schemas.events import DocumentChunked, DocumentFailed, DocumentIndexed, DocumentSubmitted
+from schemas.events import DocumentChunked, DocumentSubmitted
 from schemas.headers import Headers
 from schemas.revision import document_revision
 from topics.names import Namespace
@@ -117,11 +118,8 @@ async def check_failures(kafka: KafkaSettings, live: Namespace, tally: Tally) ->
         return
     now = Tally()
     async for record in records_of(kafka, live.topic(DOCUMENTS_INDEXED)):
-        try:
-            event = codec.decode(record.value, Headers.decode(record.headers).type, DOCUMENTS_INDEXED.events)
-        except codec.UndecodableError:
-            continue
-        if isinstance(event, DocumentIndexed | DocumentFailed):
+        event = ending_of(record)
+        if event is not None:
             now.end(event.document_id, Ended.of(event))
     lost = {document: reason for document, reason in failures.items() if now.is_searchable(document)}
     if lost:

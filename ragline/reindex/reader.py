@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from backends.kafka import KafkaSettings, committed_reader, has_reached, partitions_of, stop_consumer
+from ragline.endings import ending_of
 from ragline.reindex.tally import Ended, Submitted, Tally
 from ragline.reindex.waiting import until
 from schemas import codec
-from schemas.events import DocumentFailed, DocumentIndexed, DocumentSubmitted, DocumentWithdrawn
+from schemas.events import DocumentSubmitted, DocumentWithdrawn
 from schemas.headers import Headers
 from schemas.revision import document_revision
 from topics.names import Namespace
@@ -97,11 +98,8 @@ class TallyReader:
         self.tally.submit((record.key or b"").decode("utf-8", "replace"), submitted)
 
     def _end(self, record: ConsumerRecord) -> None:
-        try:
-            event = codec.decode(record.value, Headers.decode(record.headers).type, DOCUMENTS_INDEXED.events)
-        except codec.UndecodableError:
-            return
-        if isinstance(event, DocumentIndexed | DocumentFailed):
+        event = ending_of(record)
+        if event is not None:
             self.tally.end(event.document_id, Ended.of(event))
 
 

@@ -5,12 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 from aiokafka.errors import KafkaError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from backends.errors import BackendError
 from ragline.reindex.errors import ReindexError
@@ -22,12 +21,11 @@ from ragline.reindex.tally import Tally
 from ragline.settings import Settings, SettingsError
 from ragline.stack import parse_scale
 from ragline.stages import create_aliases, create_store
-from ragline.terminal import ERR, OUT, fail, user
+from ragline.terminal import ERR, OUT, ShownProgress, fail, user
 from ragline.versions import differences
 from topics.cluster import TopicsError
 
 _INTERRUPTED = 130
-_LOG_INTERVAL_S = 5.0
 _KNOWN = (ReindexError, SettingsError, BackendError, TopicsError, KafkaError, OSError)
 
 
@@ -72,7 +70,7 @@ def _work(settings: Settings, config_file: Path | None, request: Request) -> Sum
             make_store=create_store,
             fleet=child_workers(settings, own_command(config_file), scale, shown.say),
             report=shown.say,
-            progress=shown.show,
+            progress=shown.show_tally,
             samples=request.samples,
             timeout_s=request.timeout_s,
         )
@@ -81,41 +79,23 @@ def _work(settings: Settings, config_file: Path | None, request: Request) -> Sum
         return asyncio.run(work)
 
 
-class _Shown:
-    """Shows a re-index while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+class _Shown(ShownProgress):
+    """Shows a re-index while it runs."""
+
+    time_column = TimeRemainingColumn
 
     def __init__(self) -> None:
+        super().__init__("reindex", "documents")
         self._began: tuple[float, int] | None = None
-        self._shown_at = time.monotonic()
-        self._bar: Progress | None = None
-        if ERR.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=ERR, transient=True)
-            self._task = self._bar.add_task("documents", total=None)
-
-    def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""
         ERR.print(f"reindex: {sentence}", markup=False)
 
-    def show(self, tally: Tally) -> None:
+    def show_tally(self, tally: Tally) -> None:
         """Show how many documents are in."""
         done, now = tally.records - tally.pending, time.monotonic()
-        if self._bar:
-            self._bar.update(self._task, completed=done, total=tally.records)
-        elif now - self._shown_at >= _LOG_INTERVAL_S:
-            self._shown_at = now
-            self.say(f"{done} of {tally.records} documents{self._rate(done, tally.pending, now)}")
+        self.show(done, tally.records, self._rate(done, tally.pending, now))
         self._began = self._began or (now, done)
 
     def _rate(self, done: int, pending: int, now: float) -> str:

@@ -1,32 +1,15 @@
 """The benchmarks of retrieval and ingest run, and their last line holds every figure."""
 
-import asyncio
-import sys
 from pathlib import Path
 
 import orjson
 import pytest
 
+from tests.fixtures.benchmarks import last_line
+
 pytestmark = pytest.mark.servers
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 240
 WAYS = ("dense", "sparse", "hybrid", "hybrid_late_interaction", "best")
-
-
-async def last_line(*arguments: str) -> dict[str, object]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *arguments), cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0
-    figures: dict[str, object] = orjson.loads(output.splitlines()[-1])
-    return figures
 
 
 def write_data_set(folder: Path) -> Path:

@@ -1,18 +1,17 @@
 """What vLLM in the worker must do beyond what every engine does."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 import time
 from contextlib import aclosing
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
 
-from backends.engine import EngineDeadError, GenerationRequest
+from backends.engine import GenerationRequest
 from backends.tokenizer import ChatTokenizer
 from backends.vllm_engine import VllmEngine
 from schemas.values import ChatMessage, Lane, Sampling
@@ -20,9 +19,10 @@ from schemas.values import ChatMessage, Lane, Sampling
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 DEADLINE_S = 60
+LOAD_TIMEOUT_S = 300
 STORY = "Tell me a very long story about a ship, its captain and all of its crew."
 
-# Shows the engine's processes, then asks it whenever a line comes.
+# Shows the engine's processes, then asks it whenever a line comes, and says how that goes on.
 PROGRAM = """
 import asyncio, sys
 import psutil
@@ -35,9 +35,12 @@ async def main():
     print("processes", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
         try:
-            request = GenerationRequest("a", (ChatMessage(role="user", content="Hello"),), Sampling(max_tokens=4))
-            async for delta in engine.generate(request):
-                pass
+            message = ChatMessage(role="user", content="Tell me a very long story.")
+            begun = False
+            async for delta in engine.generate(GenerationRequest("a", (message,), Sampling(max_tokens=400))):
+                if not begun:
+                    print("begun", flush=True)
+                begun = True
             print("answered", flush=True)
         except EngineDeadError as error:
             print("dead", error, flush=True)
@@ -125,47 +128,62 @@ async def test_prompts_are_counted_as_the_prompt_stage_counts_them(
     assert last.usage.prompt_tokens == ChatTokenizer.load(str(engine_folder)).count(messages)
 
 
-def start_worker(engine_folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - the program above
-        [sys.executable, "-c", PROGRAM, str(engine_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+class Worker:
+    """A process that runs an engine, as ``PROGRAM`` says; a context manager."""
+
+    def __init__(self, engine_folder: Path) -> None:
+        argv = [sys.executable, "-c", PROGRAM, str(engine_folder)]
+        self.process = subprocess.Popen(  # noqa: S603 - the program above
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.children: list[psutil.Process] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.children:
+            if process.is_running():
+                process.kill()
+        self.process.kill()
+        with self.process:  # closes the pipes and waits
+            pass
+
+    async def start(self) -> None:
+        line = await self.hear(LOAD_TIMEOUT_S)
+        self.children = [psutil.Process(int(pid)) for pid in line.split()[1:]]
+
+    def core(self) -> psutil.Process:
+        return next(process for process in self.children if "EngineCore" in "".join(process.cmdline()))
+
+    def ask(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    async def hear(self, timeout_s: float = DEADLINE_S) -> str:
+        assert self.process.stdout
+        return await asyncio.wait_for(asyncio.to_thread(self.process.stdout.readline), timeout_s)
 
 
 async def test_a_hung_engine_counts_as_dead_and_no_process_outlives_a_killed_worker(engine_folder: Path) -> None:
-    worker = start_worker(engine_folder)
-    assert worker.stdin
-    assert worker.stdout
-    processes: list[psutil.Process] = []
-    try:
-        line = await asyncio.wait_for(asyncio.to_thread(worker.stdout.readline), 300)
-        processes = [psutil.Process(int(pid)) for pid in line.split()[1:]]
-        core = next(process for process in processes if "EngineCore" in "".join(process.cmdline()))
-        core.suspend()
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-        line = await asyncio.wait_for(asyncio.to_thread(worker.stdout.readline), DEADLINE_S)
-        assert line.startswith("dead engine SmolLM2-135M-Instruct has brought no token for 2000 ms")
-        core.resume()
-        worker.kill()
-        _, left = await asyncio.to_thread(psutil.wait_procs, processes, 20)
+    with Worker(engine_folder) as worker:
+        await worker.start()
+        worker.core().suspend()
+        worker.ask()
+        assert (await worker.hear()).startswith("dead engine SmolLM2-135M-Instruct has brought no token for 2000 ms")
+        worker.core().resume()
+        worker.process.kill()
+        _, left = await asyncio.to_thread(psutil.wait_procs, worker.children, 20)
         assert left == []
-    finally:
-        for process in processes:
-            if process.is_running():
-                process.kill()
-        worker.kill()
-        worker.wait()
-        worker.stdin.close()
-        worker.stdout.close()
 
 
-async def test_a_killed_engine_core_is_a_dead_engine(vllm_engine: VllmEngine) -> None:
-    # The last test of the file: the session's engine is gone after it.
-    consumer = Consumer(vllm_engine, "Fram")
-    await consumer.begun()
-    core = next(child for child in psutil.Process().children() if "EngineCore" in "".join(child.cmdline()))
-    os.kill(core.pid, signal.SIGKILL)
-    with pytest.raises(EngineDeadError):
-        await asyncio.wait_for(consumer.task, DEADLINE_S)
-    with pytest.raises(EngineDeadError):
-        await asyncio.wait_for(Consumer(vllm_engine, "Gaspe").task, DEADLINE_S)
+async def test_a_killed_engine_core_is_a_dead_engine(engine_folder: Path) -> None:
+    with Worker(engine_folder) as worker:
+        await worker.start()
+        worker.ask()
+        assert await worker.hear() == "begun\n"
+        worker.core().kill()
+        assert await worker.hear() == "dead the engine core of vLLM has died\n"
+        worker.ask()
+        assert await worker.hear() == "dead the engine core of vLLM has died\n"
