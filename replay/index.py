@@ -27,7 +27,7 @@ async def keep_index(kafka: KafkaSettings, names: Namespace, own: Namespace, col
                 await write_index(producer, own, kept)
     except (KafkaError, OSError) as error:
         raise ReplayError(
-            f"which version of the index is live cannot be told: {error or type(error).__name__}"
+            f"which version of the index is live cannot be told: {str(error) or type(error).__name__}"
         ) from error
 
 
