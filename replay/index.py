@@ -39,6 +39,6 @@ def index_of_run(said: IndexChanged, collection: str) -> IndexChanged | None:
     if collection == said.alias:
         return said
     version = next((version for version in said.versions if version.collection == collection), None)
-    return version and said.model_copy(
-        update={"alias": collection, "live": version, "previous": None, "building": None}
-    )
+    if version is None:
+        return None
+    return said.model_copy(update={"alias": collection, "live": version, "previous": None, "building": None})
