@@ -72,11 +72,6 @@ class ExactlyOnce:
         transactions = self._of(completion.job.partition)
         if transactions is None:
             self._on_end([completion], LostPartitionError())
-        elif not completion.records:
-            # Nobody can see of it whether it is committed now or with the next ones.
-            completion.job.partition.progress.finish(completion.job.record.origin.offset)
-            self.dirty.set()
-            self._on_end([completion], None)
         else:
             transactions.line.put(completion)
 
