@@ -51,7 +51,8 @@ class SharedScript:
             self._task.cancel()
             await asyncio.wait({self._task})
         given_up = BackendUnavailableError("the call was given up, for the client is closed")
-        _settle(self._taken + self._waiting, [given_up] * len(self._taken + self._waiting))
+        unsettled = self._taken + self._waiting
+        _settle(unsettled, [given_up] * len(unsettled))
 
     async def _run(self) -> None:
         while self._waiting:
@@ -64,6 +65,7 @@ class SharedScript:
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
                 replies = [error] * len(self._taken)
             _settle(self._taken, replies)
+            self._taken = []
 
     async def _send(self, calls: Sequence[_Call]) -> list[Any]:
         replies = await self._replies(calls)

@@ -23,7 +23,7 @@ from bench.hops_process import ROOT, child_process
 from bench.stages_process import StageOptions
 from bench.ttft_client import Clients, Speed, Way
 from bench.ttft_corpus import QUESTIONS, fill
-from bench.ttft_options import ChildOptions, Direct
+from bench.ttft_options import ChildOptions, Direct, names_of
 from infra.local.models import engine_path
 from topics.admin import apply_topics
 from topics.names import Namespace
@@ -80,12 +80,11 @@ async def measure(plan: Plan, engine: str) -> dict[str, float]:
         options = ChildOptions(
             bootstrap_servers=kafka.bootstrap_servers,
             redis_url=redis_url,
-            namespace="bench",
             engine=engine,
             engine_path=str(engine_path(ROOT / ".ragline")) if engine == "vllm" else "",
         )
         for guarantee in _GUARANTEES.values():
-            await apply_topics(kafka, TopicSettings(partitions=2), _names(guarantee))
+            await apply_topics(kafka, TopicSettings(partitions=2), names_of(guarantee))
         say("loading the embedder and the engine")
         await fill(milvus_uri)
         process = await stack.enter_async_context(_ready_child("bench.ttft_engine", options))
@@ -95,7 +94,7 @@ async def measure(plan: Plan, engine: str) -> dict[str, float]:
             stages = StageOptions(
                 stages=_WHOLE if name == "alo" else ("projector",),
                 settings={
-                    "namespace": _names(guarantee).prefix,
+                    "namespace": names_of(guarantee).prefix,
                     "kafka": {"bootstrap_servers": kafka.bootstrap_servers},
                     "redis": {"url": redis_url},
                     "milvus": {"uri": milvus_uri},
@@ -104,8 +103,8 @@ async def measure(plan: Plan, engine: str) -> dict[str, float]:
             )
             async with (
                 _ready_child("bench.stages_child", stages),
-                _bridge(options.model_copy(update={"namespace": _names(guarantee).prefix})) as bridge,
-                Clients(kafka, redis_url, _names(guarantee), bridge) as clients,
+                _bridge(options, names_of(guarantee)) as bridge,
+                Clients(kafka, redis_url, names_of(guarantee), bridge) as clients,
             ):
                 figures |= await _against(EngineProcess(process), clients, plan, name)
                 if name == "alo":
@@ -159,10 +158,6 @@ def _of_whole_way(ways: list[Way]) -> dict[str, float]:
     return figures
 
 
-def _names(guarantee: str) -> Namespace:
-    return Namespace(f"bench-{guarantee}".replace("_", "-"))
-
-
 @asynccontextmanager
 async def _ready_child(module: str, options: BaseModel) -> AsyncIterator[asyncio.subprocess.Process]:
     async with child_process([sys.executable, "-m", module, options.model_dump_json()]) as process:
@@ -177,11 +172,11 @@ async def _ready_child(module: str, options: BaseModel) -> AsyncIterator[asyncio
 
 
 @asynccontextmanager
-async def _bridge(options: ChildOptions) -> AsyncIterator[str]:
+async def _bridge(options: ChildOptions, names: Namespace) -> AsyncIterator[str]:
     """``ragline bridge``, as it is; gives its address."""
     address = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
-        "RAGLINE_NAMESPACE": options.namespace,
+        "RAGLINE_NAMESPACE": names.prefix,
         "RAGLINE_KAFKA__BOOTSTRAP_SERVERS": options.bootstrap_servers,
         "RAGLINE_REDIS__URL": options.redis_url,
         "RAGLINE_BRIDGE__PORT": str(port),

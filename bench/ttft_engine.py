@@ -18,8 +18,7 @@ from backends.kafka import KafkaSettings
 from backends.live_view import LiveViewSettings
 from backends.redis_live_view import RedisLiveView
 from bench.serving import be_silent, serving
-from bench.ttft_options import ChildOptions, Direct, counts, prompt
-from topics.names import Namespace
+from bench.ttft_options import ChildOptions, Direct, counts, names_of, prompt
 from workers.generation import GenerationStage
 from workers.runtime.settings import RuntimeSettings
 from workers.runtime.worker import Worker
@@ -68,7 +67,7 @@ async def run(options: ChildOptions) -> None:
 
 def _worker(options: ChildOptions, guarantee: str, engine: Engine) -> Worker:
     """A generation worker with a namespace of its own for each guarantee."""
-    names = Namespace(f"{options.namespace}-{guarantee}".replace("_", "-"))
+    names = names_of(guarantee)
     live_view = RedisLiveView(LiveViewSettings(url=options.redis_url), names)
     stage = GenerationStage(GenerationSettings(max_in_flight=options.max_num_seqs), _Shared(engine), live_view)
     runtime = RuntimeSettings.model_validate({"guarantee": guarantee})

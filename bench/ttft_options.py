@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.events import PromptBuilt
 from schemas.examples import EXAMPLE_BY_TYPE
 from schemas.values import ChatMessage, Sampling
+from topics.names import Namespace
 
 TENANT = "default"
 # Some 200 tokens, as much as a question with two passages.
@@ -26,10 +27,14 @@ class ChildOptions(BaseModel):
 
     bootstrap_servers: str
     redis_url: str
-    namespace: str
     engine: str
     engine_path: str = ""
     max_num_seqs: int = 32
+
+
+def names_of(guarantee: str) -> Namespace:
+    """Each guarantee has a namespace of its own."""
+    return Namespace(f"bench-{guarantee}".replace("_", "-"))
 
 
 class Direct(BaseModel):

@@ -125,8 +125,6 @@ def worker(
     ] = None,
 ) -> None:
     """Run one worker of one stage, until SIGTERM."""
-    import uvloop
-
     from ragline.working import work
     from workers.runtime.worker import stop_on_signals
 
@@ -136,8 +134,7 @@ def worker(
         async with stop_on_signals() as stop:
             await work(stage, settings, stop, version=index_version)
 
-    with _one_sentence():
-        uvloop.run(run())
+    _serve(run())
 
 
 @app.command()
@@ -152,13 +149,10 @@ def monitor(context: typer.Context) -> None:
 @app.command()
 def bridge(context: typer.Context) -> None:
     """Run the bridge: websocket, HTTP and the page."""
-    import uvloop
-
     from bridge.server import serve
 
     settings = _settings(context).with_local_addresses()
-    with _one_sentence():
-        uvloop.run(serve(settings.bridge, settings.kafka, settings.redis, settings.names, settings.query))
+    _serve(serve(settings.bridge, settings.kafka, settings.redis, settings.names, settings.query))
 
 
 @app.command()
@@ -354,6 +348,14 @@ def _settings(context: typer.Context) -> Settings:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     with _one_sentence():
         return asyncio.run(work)
+
+
+def _serve(work: Coroutine[Any, Any, None]) -> None:
+    """Run what serves many at a time, on the faster event loop."""
+    import uvloop
+
+    with _one_sentence():
+        uvloop.run(work)
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Concurrent:
                 return RejectedError("no", "Not this one.")
             case "poison":
                 raise PoisonError("bad", "Never.")
+            case "nothing":
+                return Produce(())
             case "flaky" if delivery.attempt < 3:
                 raise RetryableError("flaky", "Not yet.")
             case "bug":
@@ -147,6 +149,18 @@ async def test_markers_of_transactions_are_no_lag(pipeline: Pipeline) -> None:
             return (await pipeline.committed("test-concurrent", QUERIES))[0][0] == 2
 
         await eventually(caught_up)
+
+
+async def test_records_of_which_nothing_is_produced_share_commits(pipeline: Pipeline) -> None:
+    count = 20
+    async with pipeline.running(Concurrent(), commit_interval_ms=60_000) as worker:
+        for number in range(count):
+            await ask(pipeline, "nothing", f"r{number}")
+            await eventually(lambda: worker.status()["processed"] == number + 1)  # noqa: B023 - awaited at once
+    committed = await pipeline.committed("test-concurrent", QUERIES)
+    assert sum(position for position, _ in committed.values()) == count
+    # The first at once, the rest at the end; a commit is of all partitions, or of each in a transaction.
+    assert worker._metrics.commits < count / 2
 
 
 async def test_a_missing_key_gets_one_made_of_the_record_s_place(pipeline: Pipeline) -> None:

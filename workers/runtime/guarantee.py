@@ -46,7 +46,7 @@ class Guarantee(Protocol):
         ...
 
     def deliver(self, completion: Completion) -> None:
-        """Have the records of a completion produced, and count it as done once they are safe.
+        """Have the records of a completion, at least one, produced, and count it as done once they are safe.
 
         What became of it is told to the ``on_end`` that the guarantee was made with.
         """

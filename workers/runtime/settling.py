@@ -80,7 +80,7 @@ class Settling:
         """``settle`` for a job whose records take long to encode."""
         if isinstance(outcome, Produce) and not job.partition.lost:
             made = await asyncio.to_thread(self._records, job, outcome.events, outcome.stamp)
-            self._guarantee.deliver(Completion(job, made))
+            self._deliver(job, made)
         else:
             self.settle(job, outcome)
 
@@ -89,7 +89,7 @@ class Settling:
         if job.partition.lost:
             self.let_go([job])
         elif isinstance(outcome, Produce):
-            self._guarantee.deliver(Completion(job, self._records(job, outcome.events, outcome.stamp)))
+            self._deliver(job, self._records(job, outcome.events, outcome.stamp))
         else:
             self._settle_error(job, outcome)
 
@@ -125,7 +125,7 @@ class Settling:
             self._retry(job, decision.delay_s)
         elif isinstance(decision, retry.Expire) and job.delivery and deadline_at:
             events = records.expired(job.delivery, self._stage, deadline_at)
-            self._guarantee.deliver(Completion(job, self._records(job, events)))
+            self._deliver(job, self._records(job, events))
         else:
             self._fail(job, error, dead_letter=isinstance(decision, retry.GiveUp) and decision.dead_letter)
 
@@ -142,7 +142,17 @@ class Settling:
         if dead_letter:
             self._metrics.dead_letters += 1
             made.append(records.dead_letter(job.record, job.spec, self._stage, error, job.attempt, self._names))
-        self._guarantee.deliver(Completion(job, made))
+        self._deliver(job, made)
+
+    def _deliver(self, job: Job, made: list[records.Outgoing]) -> None:
+        completion = Completion(job, made)
+        if made or job.partition.lost:
+            self._guarantee.deliver(completion)
+            return
+        # Nobody can see of it whether it is committed now or with the next ones.
+        job.partition.progress.finish(job.record.origin.offset)
+        self._guarantee.dirty.set()
+        self.ended([completion], None)
 
     def _retry(self, job: Job, delay_s: float) -> None:
         def again() -> None:
