@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from replay.planning import Asked
 from replay.run_folder.errors import RunError
 from replay.run_folder.reader import Run
 from replay.run_folder.rows import AnswerRow, PassageRow, RequestRow, StampRow
+from schemas import codec
 from schemas.headers import Headers
 from tests.fixtures import replay_process
 from tests.fixtures.pipeline import eventually, read_topic
-from tests.fixtures.production import LATE, REQUESTS, Production, echoing
+from tests.fixtures.production import LATE, REQUESTS, Production, echoing, retrieved
 from topics.specs import ANSWERS, PASSAGES_RETRIEVED, PROMPTS_BUILT
 from workers.template import TEMPLATES_PATH
 
@@ -282,3 +284,16 @@ async def test_aborted_records_and_holes_are_passed_over(
         await producer.stop()
     summary = await replayed(production, order("holes"), monkeypatch)
     assert (summary["requests"], summary["states"]) == (REQUESTS + 1, {"answered": REQUESTS + 1})
+
+
+async def test_a_record_without_what_later_versions_added_is_replayed(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = retrieved("old", 7, datetime.now(UTC))
+    value = event.model_dump_json(exclude_defaults=True).encode()
+    assert len(value) < len(codec.encode(event))
+    await production.pipeline.produce(PASSAGES_RETRIEVED, value, "old", Headers(id="old", type=event.TYPE))
+    summary = await replayed(production, order("older", ids=frozenset({"old"})), monkeypatch)
+    assert summary["states"] == {"answered": 1}
+    (request,) = Run(production.runs / "older").rows(RequestRow)
+    assert request.question == "What is 7?"
