@@ -17,7 +17,7 @@ from faults.chain import STAGES, ask, has_wish
 from faults.cluster import Cluster
 from faults.fault import Fault
 from faults.fleet import Fleet, FleetOptions
-from faults.inspection import count_records, read_committed_offsets, read_ends
+from faults.inspection import count_records, read_committed_offsets, read_ends, wait_until_settled
 from faults.journal import Journal
 from faults.load import Asked, Load
 from faults.mutants import Mutant
@@ -172,6 +172,10 @@ class Campaign:
 
     async def _round(self, fault: Fault, producer: AIOKafkaProducer) -> Round:
         started = time.monotonic()
+        if fault.clean:
+            # What a rebalance of the round before has done twice must not be laid to this fault.
+            members = {self._names.group(stage): len(self._fleet.workers(stage)) for stage in self._stages}
+            await wait_until_settled(self._cluster, members)
         rng = Random(f"{self._plan.seed}/{self._guarantee}/{fault.name}")  # noqa: S311 - repeatable, not secret
         asked = questions(fault, fault.name.replace(" ", "-"), self._plan.requests, rng)
         load = Load(producer, self._names, asked, self._plan.rate)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from faults.cluster import Cluster
@@ -14,6 +15,9 @@ from faults.journal import reader, topics
 from topics.names import Namespace
 
 _LOOK_S = 0.3
+# More than two heartbeats: who missed a rebalance, or was stopped, hears of it with the next one and joins again.
+_QUIET_S = 3.0
+_SETTLED_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,35 @@ async def read_committed_offsets(
                     await asyncio.sleep(_LOOK_S)
             found |= {(stage, there[tp.topic], tp.partition): meta.offset for tp, meta in offsets.items()}
     return found
+
+
+async def wait_until_settled(cluster: Cluster, groups: Mapping[str, int]) -> None:
+    """Wait until each consumer group has so many members, and none has come or gone for a while.
+
+    Raises:
+        TimeoutError: a group did not come to rest.
+    """
+    async with asyncio.timeout(_SETTLED_TIMEOUT_S), cluster.admin() as admin:
+        before: dict[str, frozenset[str]] = {}
+        since = time.monotonic()
+        while True:
+            now = {group: await _stable_members(admin, group) for group in groups}
+            if now != before or any(len(now[group]) != count for group, count in groups.items()):
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > _QUIET_S:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+
+async def _stable_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
+    """Member IDs of a group that is not rebalancing."""
+    try:
+        (response,) = await admin.describe_consumer_groups([group])
+    except KafkaError:
+        return frozenset()
+    return frozenset(
+        member[0] for _, _, state, _, _, members, *_ in response.groups if state == "Stable" for member in members
+    )
 
 
 async def count_records(cluster: Cluster, names: Namespace, ends: Ends) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Writes an answer's text to the live view while it is generated; whatever happens there, the generation goes on."""
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Self
 
@@ -85,9 +86,14 @@ class DeltaWriter:
             self._sink.succeeded()
 
     async def _write_all(self) -> None:
+        now = asyncio.get_running_loop().time
         sequence = 0
+        rested = 0.0
         while True:
             await self._wake.wait()
+            # Tokens that come more slowly than the interval need no timer.
+            if (rest_s := rested - now()) > 0:
+                await self._rest(rest_s)
             self._wake.clear()
             # Asked before the text is taken: nothing comes after it is set.
             is_last = self._finished.is_set()
@@ -97,13 +103,11 @@ class DeltaWriter:
                 delta = Entry("delta", {"attempt": self._attempt, "sequence": sequence, "text": text})
                 await self._sink.live_view.append(self._stream, [delta])
                 sequence += 1
+                rested = now() + self._sink.interval_s
             if is_last:
                 return
-            await self._pause()
 
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._sink.interval_s):
+    async def _rest(self, rest_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):
                 await self._finished.wait()
-        except TimeoutError:
-            return

@@ -24,7 +24,7 @@ _COORDINATES = (
 
 # Any 16 bytes, in base64url.
 _CLUSTER_ID = "cmFnbGluZS1sb2NhbC0wMQ"
-_JVM_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_JVM_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC")
 _LOG4J = """\
 appender.console.type = Console
 appender.console.name = console

@@ -98,19 +98,7 @@ class AtLeastOnce:
         self._line.put(completion)
 
     async def commit(self, partitions: Iterable[Partition]) -> None:
-        changed = {p: p.offer() for p in partitions if not p.lost and p.position() != p.committed}
-        if not changed:
-            return
-        offsets = {p.tp: position for p, position in changed.items()}
-        try:
-            await self._consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
-            # The group is rebalancing: whoever gets the partition starts at the last commit.
-            log.info("commit refused", reason=str(error))
-            return
-        self._metrics.commits += 1
-        for partition, position in changed.items():
-            partition.committed = position
+        await commit_progress(self._consumer, self._metrics, partitions)
 
     async def _turn(self, completions: list[Completion]) -> None:
         unsent = completions
@@ -143,6 +131,23 @@ class AtLeastOnce:
             self._metrics.produced += len(completion.records)
         self.dirty.set()
         self._on_end(completions, None)
+
+
+async def commit_progress(consumer: AIOKafkaConsumer, metrics: Metrics, partitions: Iterable[Partition]) -> None:
+    """Commit the progress of the partitions as a member of the group, which takes it from the present owner only."""
+    changed = {p: p.offer() for p in partitions if not p.lost and p.position() != p.committed}
+    if not changed:
+        return
+    offsets = {p.tp: position for p, position in changed.items()}
+    try:
+        await consumer.commit(offsets)
+    except (CommitFailedError, IllegalStateError) as error:
+        # The group is rebalancing: whoever gets the partition starts at the last commit.
+        log.info("commit refused", reason=str(error))
+        return
+    metrics.commits += 1
+    for partition, position in changed.items():
+        partition.committed = position
 
 
 def too_large(completion: Completion) -> PoisonError:

@@ -294,7 +294,9 @@ class Worker:
     def _make_guarantee(self) -> Guarantee:
         if self._settings.guarantee == "exactly_once":
             group = self._names.group(self._stage.name)
-            return ExactlyOnce(group, self._make_producer, self._metrics, self._ended, self._fenced, self._die)
+            return ExactlyOnce(
+                group, self._make_producer, self._consumer, self._metrics, self._ended, self._fenced, self._die
+            )
         return AtLeastOnce(partial(self._make_producer, None), self._consumer, self._metrics, self._ended, self._die)
 
     def _make_producer(self, transactional_id: str | None) -> AIOKafkaProducer:
