@@ -10,7 +10,7 @@ BIN = .venv/bin
 STORE_TESTS = tests/contract/test_vector_store.py tests/contract/test_stored_vectors.py tests/integration/test_collections.py
 .DEFAULT_GOAL = help
 .PHONY: help env setup demo test test-fast test-milvus lint browser faults faults-short faults-mutants bench-hops \
-	bench-ttft bench-bridge bench-retrieval bench-ingest bench-embed lock clean
+	bench-ttft bench-bridge bench-retrieval bench-ingest bench-embed bench-replay lock clean
 .NOTPARALLEL:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-retrieval DATA=FOLDER   how good and fast retrieval is on a data set in BEIR form (docs/benchmarks.md)'
 	@echo 'make bench-ingest   how fast 200,000 chunks become searchable, and how each index searches them, half an hour'
 	@echo 'make bench-embed DATA=FOLDER       what the embedding worker and its backends reach and lose, about half an hour'
+	@echo 'make bench-replay   100,000 recorded requests replayed, a quarter of an hour (docs/benchmarks.md)'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
 	@echo 'make clean      remove everything that was made here'
 	@echo 'ACCEL=cpu|gpu chooses what the engine runs on; without it, what the machine has decides.'
@@ -87,6 +88,9 @@ bench-ingest: setup
 
 bench-embed: setup
 	@$(BIN)/python -m bench.embed --data "$(DATA)"
+
+bench-replay: setup
+	@$(BIN)/python -m bench.replay
 
 lock:
 	@$(PYTHON) -m infra.setup lock

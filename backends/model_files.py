@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 _DIGEST_BYTES = 16
+_EXCERPT_BYTES = 1024 * 1024
 
 
 def model_folder(path: str) -> Path:
@@ -30,4 +31,27 @@ def fingerprint(folder: Path) -> str:
         with file.open("rb") as opened:
             content = hashlib.file_digest(opened, "blake2b").digest()
         digest.update(str(file.relative_to(folder)).encode(errors="surrogateescape") + b"\0" + content)
+    return digest.hexdigest()
+
+
+def revision(path: str) -> str:
+    """What tells the model at ``path``, a folder or a hub name, from others of its name, without reading all of it.
+
+    The commit of one from a hub; else 32 hexadecimal digits made of the names and sizes of its files, and of what each
+    begins and ends with.
+
+    Raises:
+        OSError: there is none, or a file cannot be read.
+    """
+    folder = model_folder(path)
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for file in sorted(found for found in folder.rglob("*") if found.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder)}\0{size}\0".encode(errors="surrogateescape"))
+        with file.open("rb") as opened:
+            digest.update(opened.read(_EXCERPT_BYTES))
+            opened.seek(max(_EXCERPT_BYTES, size - _EXCERPT_BYTES))
+            digest.update(opened.read(_EXCERPT_BYTES))
     return digest.hexdigest()

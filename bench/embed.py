@@ -20,7 +20,6 @@ import orjson
 from backends.embedder import Embedder
 from backends.kafka import KafkaSettings
 from bench import retrieval_measures as measures
-from bench.beir import DataError
 from bench.broker import running_broker
 from bench.embed_options import PARTS, REFERENCE, VARIANTS, EmbedOptions, Texts, Variant, sample, settings_for, write
 from bench.embed_quality import ndcg10_per_query
@@ -29,6 +28,7 @@ from bench.figures import paired_ratio, spread
 from bench.hops_process import ROOT
 from bench.kept_vectors import KeptVectors
 from ragline.stages import create_embedder
+from replay.evaluation.gold import DataError
 from topics.admin import apply_topics
 from topics.names import Namespace
 from topics.settings import TopicSettings

@@ -8,9 +8,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from backends.embedder import EmbedderBackend, EmbedderPrecision
-from bench.beir import read_documents, read_queries
 from infra.local.models import embedder_path
 from ragline.settings import Settings
+from replay.beir import read_documents, read_queries
 from workers.chunk_embedding import MAX_TITLE_CHARS
 
 T = TypeVar("T")

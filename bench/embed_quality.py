@@ -8,8 +8,9 @@ import numpy as np
 
 from backends.embedder import Embedder
 from bench import retrieval_measures as measures
-from bench.beir import Qrels, read_documents, read_qrels, read_queries
 from bench.embed_options import joined
+from replay.beir import read_documents, read_qrels, read_queries
+from replay.evaluation.gold import Qrels
 from schemas.values import FloatArray
 from workers.chunk_embedding import MAX_TITLE_CHARS
 

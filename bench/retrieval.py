@@ -17,7 +17,6 @@ import orjson
 
 from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from bench import retrieval_measures as measures
-from bench.beir import DataError, Qrels, read_documents, read_qrels, read_queries
 from bench.broker import running_milvus
 from bench.kept_vectors import KeptVectors
 from bench.retrieval_choice import choose
@@ -25,6 +24,8 @@ from bench.retrieval_speed import speed
 from bench.retrieval_system import System
 from ragline.settings import Settings
 from ragline.stages import with_local_models
+from replay.beir import read_documents, read_qrels, read_queries
+from replay.evaluation.gold import DataError, Qrels
 
 _BEST = 10
 _DEPTH = 100

@@ -12,9 +12,9 @@ from statistics import mean
 
 from backends.vector_store import Hit, Search
 from bench import retrieval_measures as measures
-from bench.beir import Qrels
 from bench.retrieval_system import TENANT, System, batches
 from infra.local.report import Report
+from replay.evaluation.gold import Qrels
 from schemas.values import QueryOptions
 from workers.fusion import Scores
 from workers.ranking import Question, Ranking, fused, passage_text, reranked

@@ -7,7 +7,7 @@ import ir_measures
 import numpy as np
 from ir_measures.measures import Measure
 
-from bench.beir import Qrels
+from replay.evaluation.gold import Qrels
 
 # Scores by query ID and document ID.
 Run: TypeAlias = Mapping[str, Mapping[str, float]]

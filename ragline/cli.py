@@ -17,9 +17,13 @@ from ragline.client import Client, RequestError
 from ragline.collections_cli import app as collections_app
 from ragline.dead_letters_cli import app as dead_letters_app
 from ragline.documents_cli import app as documents_app
+from ragline.evaluate_cli import evaluate
+from ragline.explain_cli import explain
 from ragline.ingest import IngestError
 from ragline.keys_cli import app as keys_app
 from ragline.reindex_cli import run as run_reindex
+from ragline.replay_cli import replay
+from ragline.runs_cli import app as runs_app
 from ragline.settings import Settings, SettingsError, load
 from ragline.terminal import ERR, OUT, fail
 from topics.cluster import TopicsError
@@ -39,6 +43,10 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(collections_app, name="collections")
 app.add_typer(documents_app, name="documents")
 app.command("reindex")(run_reindex)
+app.add_typer(runs_app, name="runs")
+app.command()(replay)
+app.command()(evaluate)
+app.command()(explain)
 
 T = TypeVar("T")
 

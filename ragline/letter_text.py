@@ -86,14 +86,14 @@ def _readable(value: bytes | None) -> str:
     try:
         return orjson.dumps(orjson.loads(value or b""), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:
-        return _plain((value or b"").decode("utf-8", "backslashreplace"), "\n\t")
+        return printable((value or b"").decode("utf-8", "backslashreplace"), "\n\t")
 
 
 def _plain_cells(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    return [[_plain(cell) for cell in row] for row in rows]
+    return [[printable(cell) for cell in row] for row in rows]
 
 
-def _plain(text: str, kept: str = "") -> str:
+def printable(text: str, kept: str = "") -> str:
     """Control characters written out: what a record holds must not steer the terminal."""
     return "".join(
         char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text

@@ -22,6 +22,7 @@ from backends.references import ReferenceSettings
 from backends.reranker import CrossEncoderSettings
 from bridge.settings import BridgeSettings
 from infra.settings import LocalSettings
+from replay.settings import ReplaySettings
 from topics.names import Namespace
 from topics.settings import TopicSettings
 from workers.runtime.settings import RuntimeSettings
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = MonitorSettings()
 
     bridge: BridgeSettings = BridgeSettings()
+    replay: ReplaySettings = ReplaySettings()
     local: LocalSettings = LocalSettings()
 
     @property

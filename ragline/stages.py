@@ -71,7 +71,7 @@ def build_stage(name: str, settings: Settings, binding: Binding | None = None) -
         msg = f"there is no stage {name!r}; stages are {', '.join(STAGES)}"
         raise SettingsError(msg)
     try:
-        prepared = _with_prompts(name, with_local_models(settings))
+        prepared = with_prompts(name, with_local_models(settings))
         if binding is not None and name in _BOUND and settings.vector_store == "milvus":
             return _BOUND[name](prepared, binding)
         return STAGES[name](prepared)
@@ -91,7 +91,7 @@ def with_local_models(settings: Settings) -> Settings:
     )
 
 
-def _with_prompts(name: str, settings: Settings) -> Settings:
+def with_prompts(name: str, settings: Settings) -> Settings:
     """The same settings, where the embedder's prompts that are not configured are the model's own.
 
     The other stages need not reach the model.
@@ -103,7 +103,7 @@ def _with_prompts(name: str, settings: Settings) -> Settings:
 
 def _query(settings: Settings) -> AnyStage:
     plain = ChatTokenizer.load(settings.engine.path).plain
-    return QueryStage(settings.query, _templates(settings), plain=plain)
+    return QueryStage(settings.query, templates(settings), plain=plain)
 
 
 def _embedding(settings: Settings) -> AnyStage:
@@ -124,7 +124,7 @@ def _retrieval(settings: Settings, places: Places | None = None) -> AnyStage:
 
 def _prompt(settings: Settings) -> AnyStage:
     tokenizer = ChatTokenizer.load(settings.engine.path)
-    return PromptStage(settings.prompt, tokenizer, _templates(settings), settings.engine.max_model_len)
+    return PromptStage(settings.prompt, tokenizer, templates(settings), settings.engine.max_model_len)
 
 
 def _generation(settings: Settings) -> AnyStage:
@@ -238,5 +238,10 @@ def _live_view(settings: Settings) -> LiveView:
     return RedisLiveView(settings.redis, settings.names)
 
 
-def _templates(settings: Settings) -> Mapping[str, PromptTemplate]:
+def templates(settings: Settings) -> Mapping[str, PromptTemplate]:
+    """The prompt templates by name.
+
+    Raises:
+        TemplateError: there is none, or one cannot be used.
+    """
     return load_templates(Path(settings.prompt.templates_path) if settings.prompt.templates_path else TEMPLATES_PATH)

@@ -51,6 +51,7 @@ class VersionedPlaces:
         place = self._places.get(version.version)
         if place is None:
             settings = with_version(self._settings, version)
-            place = Place(self._make_store(settings), version.collection, settings.embedder.dimensions)
+            store = self._make_store(settings)
+            place = Place(store, version.collection, settings.embedder.dimensions, version.version)
             self._places[version.version] = place
         return place

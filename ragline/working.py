@@ -13,6 +13,7 @@ import structlog
 from backends.index_topic import FollowedIndex
 from ragline.settings import Settings, SettingsError
 from ragline.stages import AnyStage, Binding, build_stage
+from ragline.stamps import stamping
 from ragline.versions import differences, state_of, with_version
 from schemas.events import IndexVersion
 from topics.names import INGEST_STAGES
@@ -56,7 +57,9 @@ async def work(
     if name not in BOUND_STAGES:
         if version is not None:
             raise SettingsError(f"the stage {name!r} is the same for every version of the index")
-        await Worker(build(name, settings, None), settings.kafka, settings.names, settings.runtime).run(stop)
+        stage = build(name, settings, None)
+        stamp = stamping(name, settings)
+        await Worker(stage, settings.kafka, settings.names, settings.runtime, stamp).run(stop)
         return
     changed = asyncio.Event()
     index = FollowedIndex(settings.kafka, settings.names, on_change=lambda _: changed.set())
@@ -89,7 +92,9 @@ class _Run:
         stage = self._build(self._name, settings, Binding(self._index, self._settings, task.is_live))
         names = settings.names.of_index(task.version.version)
         end = asyncio.Event()
-        working = asyncio.create_task(Worker(stage, settings.kafka, names, settings.runtime).run(end), name=self._name)
+        stamp = stamping(self._name, settings, task.version)
+        worker = Worker(stage, settings.kafka, names, settings.runtime, stamp)
+        working = asyncio.create_task(worker.run(end), name=self._name)
         try:
             while not (working.done() or end.is_set()):
                 await _first(stop.wait(), changed.wait(), working, following)

@@ -54,9 +54,15 @@ def headers_schema() -> dict[str, Any]:
         "ragline_redriven_from_topic": (_STRING, "Topic of the dead letter it was."),
         "ragline_redriven_from_partition": (_DIGITS, "Partition of the dead letter."),
         "ragline_redriven_from_offset": (_DIGITS, "Offset of the dead letter."),
+        "ragline_replay": (_STRING, "Run of a replay that the record belongs to; then no deadline counts."),
+        "ragline_replayed_from": (_STRING, "topic/partition/offset of the recorded request that this record repeats."),
         "ragline_source_topic": (_STRING, "Topic of the record that this one follows from."),
         "ragline_source_partition": (_DIGITS, "Partition of that record."),
         "ragline_source_offset": (_DIGITS, "Offset of that record."),
+        "ragline_stamp": (
+            _STRING | {"contentMediaType": "application/json"},
+            "What decided the event: models, engine, template, collection, sampling, versions of each; a JSON object.",
+        ),
         "ragline_timeline": (
             _STRING | {"contentMediaType": "application/json"},
             "Stages passed so far: [[stage, started, finished, attempt], …], times in Unix milliseconds.",

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple, Self, TypeAlias
 
 import orjson
+from pydantic import JsonValue
 
+from schemas import stamps
 from schemas.values import MAX_INTEGER, in_utc
 
 CONTENT_TYPE = "application/json"
@@ -27,6 +29,8 @@ _OFFSET = re.compile(r"[0-9]{1,18}")
 DATAREF = "ce_dataref"
 REDRIVES = "ragline_redrives"
 REDRIVEN_FOR = "ragline_redriven_for"
+REPLAY = "ragline_replay"
+STAMP = "ragline_stamp"
 TIMELINE = "ragline_timeline"
 
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes]]
@@ -61,7 +65,8 @@ class Headers:
 
     ``dataref`` is where the text of a document is that does not fit in its record (CloudEvents' extension ``dataref``).
     ``redrives`` is how often the request or document was taken out of dead letters so far; ``redriven_for`` names the
-    stage that failed, on the redriven record alone: to the topic's other readers it is old.
+    stage that failed, on the redriven record alone: to the topic's other readers it is old. ``replay`` names the run of
+    a replayed request; its deadlines are of a time gone by, and count no more. ``stamp`` says what decided the event.
 
     Those of a fetched record are understood only when they are asked for, since a stage looks at few of them. ``raw``
     has their bytes by name (those of a foreign producer may be null).
@@ -86,6 +91,7 @@ class Headers:
         redrives: int = 0,
         redriven_for: str | None = None,
         dataref: str | None = None,
+        replay: str | None = None,
     ) -> None:
         text: dict[str, str | None] = {
             "ce_specversion": "1.0",
@@ -103,6 +109,7 @@ class Headers:
             "ragline_attempt": str(attempt),
             REDRIVES: str(redrives) if redrives else None,
             REDRIVEN_FOR: redriven_for,
+            REPLAY: replay,
         }
         if origin:
             text["ragline_source_topic"] = origin.topic
@@ -132,7 +139,7 @@ class Headers:
         return isinstance(other, Headers) and self._understood() == other._understood()
 
     def __hash__(self) -> int:
-        return hash(self._understood())
+        return hash((self.id, self.type, self.timeline))
 
     def __repr__(self) -> str:
         said = (f"{name}={value!r}" for name, value in zip(_NAMES, self._understood(), strict=True) if value)
@@ -204,6 +211,14 @@ class Headers:
     @property
     def redriven_for(self) -> str | None:
         return self._text(REDRIVEN_FOR)
+
+    @property
+    def replay(self) -> str | None:
+        return self._text(REPLAY)
+
+    @property
+    def stamp(self) -> dict[str, JsonValue]:
+        return stamps.decode(self.raw.get(STAMP))
 
     def _understood(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _NAMES)

@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.milvus_server",
     "tests.fixtures.vector_stores",
     "tests.fixtures.pipeline",
+    "tests.fixtures.production",
     "tests.fixtures.engines",
     "tests.fixtures.stack",
     "tests.fixtures.bridges",

@@ -16,6 +16,7 @@ from backends.engine import Delta, Engine, GenerationRequest
 from backends.errors import BackendRejectedError, BackendUnavailableError
 from backends.live_view import LiveView
 from schemas.events import Answered, ExpansionPromptBuilt, PromptBuilt, QueryStageEvent, RequestExpired
+from schemas.stamps import sampled
 from schemas.values import Usage
 from topics.specs import PROMPTS_BUILT, TopicSpec
 from workers.deltas import DeltaSink, DeltaWriter
@@ -81,7 +82,8 @@ class GenerationStage:
         try:
             if isinstance(event, ExpansionPromptBuilt):
                 async with limit:
-                    return Produce((await self._expander.expand(event),))
+                    expanded = await self._expander.expand(event)
+                return Produce((expanded,), sampled(event.samplings[0]) if event.samplings else None)
             return await self._answer(event, delivery.attempt, limit)
         except TimeoutError:
             if deadline is None or not limit.expired():
@@ -108,7 +110,7 @@ class GenerationStage:
                 # Whoever asked wrote the schema: there is nothing to repair here.
                 return RejectedError("response_format_refused", f"The engine refuses the response format: {error}")
             return PoisonError("engine_rejected", f"The engine refuses the prompt: {error}")
-        return Produce((self._answered(event, answer, end, attempt),))
+        return Produce((self._answered(event, answer, end, attempt),), sampled(event.sampling))
 
     async def _generate(self, event: PromptBuilt, writer: DeltaWriter) -> tuple[str, Delta]:
         """The whole text and the last delta."""

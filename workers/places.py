@@ -8,11 +8,14 @@ from backends.vector_store import VectorStore
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A collection to search: its name, as the events give it, and the length of its vectors."""
+    """A collection to search: its name, as the events give it, the length of its vectors, and which version of the
+    index it is, where there are versions.
+    """
 
     store: VectorStore
     name: str
     dimensions: int
+    version: int | None = None
 
 
 class Places(Protocol):

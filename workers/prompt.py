@@ -8,6 +8,7 @@ import jinja2
 
 from backends.tokenizer import Tokenizer
 from schemas.events import Answered, PassagesRetrieved, PromptBuilt
+from schemas.stamps import Stamp
 from schemas.values import ChatMessage, Passage, Source, Usage
 from topics.specs import PASSAGES_RETRIEVED, TopicSpec
 from workers.conversation import assemble, latest
@@ -96,7 +97,8 @@ class PromptStage:
             sources=sources,
             sampling=sampling,
         )
-        return Produce((built,))
+        stamp = Stamp(template=template.name, template_version=template.version, template_hash=template.hash)
+        return Produce((built,), stamp)
 
     def _history(
         self, event: PassagesRetrieved, template: PromptTemplate, question: str, budget: int

@@ -13,6 +13,7 @@ from backends.filter_parser import FilterError, parse_filter
 from backends.reranker import Reranker
 from backends.vector_store import StoredChunk, VectorStore
 from schemas.events import PassagesRetrieved, QueryEmbedded
+from schemas.stamps import Stamp
 from schemas.values import ExpandedText, FloatArray, Passage, RetrievalOptions
 from topics.specs import QUERIES_EMBEDDED, TopicSpec
 from workers.isolation import as_stage_errors, call_isolated
@@ -29,6 +30,7 @@ from workers.ranking import (
     searches,
     similarity,
 )
+from workers.row_counts import RowCounts
 from workers.runtime.stage import (
     Delivery,
     Outcome,
@@ -63,6 +65,7 @@ class RetrievalStage:
         self._settings = settings
         self._places = places
         self._rerankers = rerankers
+        self._rows = RowCounts()
 
     @property
     def max_batch(self) -> int:
@@ -88,6 +91,7 @@ class RetrievalStage:
     async def stop(self) -> None:
         for reranker in self._rerankers.values():
             await reranker.close()
+        await self._rows.close()
         await self._places.close()
 
     async def handle(self, deliveries: Sequence[Delivery[QueryEmbedded]]) -> list[Outcome]:
@@ -175,7 +179,12 @@ class RetrievalStage:
             embedding_model=event.embedding.model,
             passages=tuple(_passage(chunk, question.vector) for chunk in chunks),
         )
-        return Produce((retrieved,))
+        stamp = Stamp(
+            collection=place.name,
+            index_version=place.version,
+            collection_rows=await self._rows.of(place.name, place.store),
+        )
+        return Produce((retrieved,), stamp)
 
     async def _reranked(self, question: Question, ranking: Ranking) -> Ranking:
         name = question.options.retrieval.rerank

@@ -1,6 +1,7 @@
-"""Prompt templates: files NAME.j2 with a block ``system`` and a block ``user``."""
+"""Prompt templates: files NAME.j2 with a block ``system`` and a block ``user``, and a comment ``{# version: 2 #}``."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from schemas.values import ChatMessage, Passage, Source
 
 TEMPLATES_PATH = Path(__file__).parent / "templates"
+_VERSION = re.compile(r"\{#-?\s*version:\s*(\S{1,64})\s*-?#\}")
 _SAMPLE = Source(
     number=1,
     passage=Passage(
@@ -25,11 +27,14 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """One template. ``hash`` is the SHA-256 of its file, so that an answer's prompt can be told from others."""
+    """One template. ``hash`` is the SHA-256 of its file, so that an answer's prompt can be told from others;
+    ``version`` what the file calls itself, if it does.
+    """
 
     name: str
     hash: str
     template: jinja2.Template
+    version: str | None = None
 
     def render(self, question: str, sources: Sequence[Source]) -> tuple[ChatMessage, ...]:
         """The messages: ``system``, if the template says anything there, and ``user``.
@@ -72,12 +77,14 @@ def load_templates(folder: Path = TEMPLATES_PATH) -> dict[str, PromptTemplate]:
 def _load(environment: jinja2.Environment, file: Path) -> PromptTemplate:
     content = file.read_bytes()
     try:
-        compiled = environment.from_string(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        compiled = environment.from_string(text)
+        version = _VERSION.search(text)
         missing = {"system", "user"} - set(compiled.blocks)
         if missing:
             msg = f"{file}: no block named {' or '.join(sorted(missing))}"
             raise TemplateError(msg)
-        template = PromptTemplate(file.stem, hashlib.sha256(content).hexdigest(), compiled)
+        template = PromptTemplate(file.stem, hashlib.sha256(content).hexdigest(), compiled, version and version[1])
         messages = template.render("Question?", [_SAMPLE])
     except (jinja2.TemplateError, UnicodeDecodeError) as error:
         msg = f"{file}: {error}"

@@ -93,19 +93,24 @@ def _environment(config: StackConfig, threads: int) -> Mapping[str, str]:
         "RAGLINE_REDIS__URL": config.redis_url,
         "RAGLINE_EMBEDDER__PATH": config.embedder or str(embedder_path()),
     }
-    tuning = {
+    tuned = tuning(threads)
+    if config.needs_engine_model:
+        addresses["RAGLINE_ENGINE__PATH"] = config.engine or str(engine_path(config.data_dir))
+    if not config.embedder and not (config.needs_engine_model and config.engine):
+        # Both models are here: nothing is asked of a hub, and nothing waits for one.
+        tuned["HF_HUB_OFFLINE"] = "1"
+    return {name: value for name, value in tuned.items() if name not in config.environment} | addresses
+
+
+def tuning(threads: int) -> dict[str, str]:
+    """Environment variables of a worker that computes with so many threads."""
+    return {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }
-    if config.needs_engine_model:
-        addresses["RAGLINE_ENGINE__PATH"] = config.engine or str(engine_path(config.data_dir))
-    if not config.embedder and not (config.needs_engine_model and config.engine):
-        # Both models are here: nothing is asked of a hub, and nothing waits for one.
-        tuning["HF_HUB_OFFLINE"] = "1"
-    return {name: value for name, value in tuning.items() if name not in config.environment} | addresses
 
 
 def _reachable(page: Page) -> str:

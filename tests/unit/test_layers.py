@@ -17,7 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "workers": {"schemas", "topics", "backends"},
     "infra": {"schemas", "topics", "backends"},
     "bridge": {"schemas", "topics", "backends", "workers"},
-    "ragline": {"schemas", "topics", "backends", "workers", "bridge", "infra"},
+    "replay": {"schemas", "topics", "backends", "workers"},
+    "ragline": {"schemas", "topics", "backends", "workers", "bridge", "replay", "infra"},
 }
 PACKAGES = set(ALLOWED)
 
@@ -27,6 +28,7 @@ READ_ENVIRONMENT = {
     "infra/local/step.py": "hands its environment on to the program it runs",
     "infra/local/supervised.py": "hands its environment on to the process it starts",
     "infra/setup/program.py": "runs before there are settings, and hands the environment on to pip and uv",
+    "ragline/replay_workers.py": "leaves alone what its environment says of threads",
     "ragline/stack.py": "hands its environment on to the processes it starts",
     "workers/runtime/tracing.py": "OpenTelemetry's exporter is configured by its own variables; here: whether it is",
 }

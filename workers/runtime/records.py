@@ -19,6 +19,8 @@ from schemas.events import (
 from schemas.headers import (
     CONTENT_TYPE,
     REDRIVES,
+    REPLAY,
+    STAMP,
     TIMELINE,
     Headers,
     Origin,
@@ -114,8 +116,10 @@ class Span(NamedTuple):
     traceparent: str | None = None
 
 
-def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Namespace) -> list[Outgoing]:
-    """The records for the events that follow from a record.
+def outgoing(
+    record: Incoming, events: Sequence[Event], span: Span, names: Namespace, stamp: bytes = b""
+) -> list[Outgoing]:
+    """The records for the events that follow from a record, with the encoded ``stamp`` of what decided them.
 
     An output's ``ce_id`` is made from the input's, so that handling the input again gives the same ID; a redrive is
     meant to have another outcome, and gives another.
@@ -126,6 +130,8 @@ def outgoing(record: Incoming, events: Sequence[Event], span: Span, names: Names
     cause = raw.get("ce_id") or _own_id(record).encode()
     redrives = record.headers.redrives
     passed = _passed_on(record, span, redrives)
+    if stamp:
+        passed.append((STAMP, stamp))
     made = []
     for index, event in enumerate(events):
         kind = event.TYPE
@@ -161,6 +167,8 @@ def _passed_on(record: Incoming, span: Span, redrives: int) -> list[tuple[str, b
         headers.append(("tracestate", tracestate))
     if redrives:
         headers.append((REDRIVES, b"%d" % redrives))
+    if run := raw.get(REPLAY):
+        headers.append((REPLAY, run))
     return headers
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from schemas.events import Event
+from schemas.stamps import Stamp, encode
 from topics.names import Namespace
 from workers.runtime import records, retry
 from workers.runtime.guarantee import Ending, Guarantee
@@ -55,11 +56,16 @@ class Settling:
         self._idle = asyncio.Event()
         self._idle.set()
         self.last_error: str | None = None
+        self._stamp, self._encoded = Stamp(), b""
 
     @property
     def in_flight(self) -> int:
         """Jobs being handled or delivered; those waiting for a retry are not."""
         return len(self._begun)
+
+    def decided_by(self, stamp: Stamp) -> None:
+        """From now on say that this decides all that the worker does."""
+        self._stamp, self._encoded = stamp, encode(stamp)
 
     async def drain(self) -> None:
         """Wait until nothing that was begun is unfinished."""
@@ -73,7 +79,7 @@ class Settling:
     async def settle_large(self, job: Job, outcome: Outcome) -> None:
         """``settle`` for a job whose records take long to encode."""
         if isinstance(outcome, Produce) and not job.partition.lost:
-            made = await asyncio.to_thread(self._records, job, outcome.events)
+            made = await asyncio.to_thread(self._records, job, outcome.events, outcome.stamp)
             self._deliver(job, made)
         else:
             self.settle(job, outcome)
@@ -83,7 +89,7 @@ class Settling:
         if job.partition.lost:
             self.let_go([job])
         elif isinstance(outcome, Produce):
-            self._deliver(job, self._records(job, outcome.events))
+            self._deliver(job, self._records(job, outcome.events, outcome.stamp))
         else:
             self._settle_error(job, outcome)
 
@@ -123,8 +129,9 @@ class Settling:
         else:
             self._fail(job, error, dead_letter=isinstance(decision, retry.GiveUp) and decision.dead_letter)
 
-    def _records(self, job: Job, events: Sequence[Event]) -> list[records.Outgoing]:
-        return records.outgoing(job.record, events, self._span(job), self._names)
+    def _records(self, job: Job, events: Sequence[Event], own: Stamp | None = None) -> list[records.Outgoing]:
+        stamp = encode(self._stamp, own) if own else self._encoded
+        return records.outgoing(job.record, events, self._span(job), self._names, stamp)
 
     def _fail(self, job: Job, error: StageError, *, dead_letter: bool) -> None:
         """The record's end without success: a terminal event, and the record itself where people may look at it."""

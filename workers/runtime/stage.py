@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from schemas.events import Event
 from schemas.headers import Headers, Origin
+from schemas.stamps import Stamp
 from topics.specs import TopicSpec
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
@@ -32,8 +33,10 @@ class Delivery(NamedTuple, Generic[E_co]):
     def deadline_at(self) -> datetime | None:
         """When the answer stops being wanted: the earlier of what the event and the header say.
 
-        After a redrive the header alone counts, for it was written then.
+        After a redrive the header alone counts, for it was written then. In a replay nobody waits: there is none.
         """
+        if self.headers.replay:
+            return None
         of_event = self.event.expires_at
         of_headers = self.headers.deadline_at
         if of_event is None or of_headers is None or self.headers.redrives:
@@ -42,9 +45,13 @@ class Delivery(NamedTuple, Generic[E_co]):
 
 
 class Produce(NamedTuple):
-    """Done: these events follow from the input. Each goes to the topic of its class, under its own key."""
+    """Done: these events follow from the input. Each goes to the topic of its class, under its own key.
+
+    ``stamp`` is what decided them in particular, beside what decides all that the worker does.
+    """
 
     events: tuple[Event, ...]
+    stamp: Stamp | None = None
 
 
 class StageError(Exception):

@@ -17,6 +17,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import KafkaError
 
 from backends.kafka import KafkaSettings, stop_consumer
+from schemas.stamps import Stamp
 from topics.names import Namespace
 from topics.specs import DEAD_LETTERS_HEADROOM_BYTES, TOPICS
 from workers.runtime.assignment import Assignment
@@ -45,7 +46,10 @@ _LARGEST_RECORD = max(spec.max_message_bytes for spec in TOPICS) + DEAD_LETTERS_
 
 
 class Worker:
-    """Runs a stage as a member of the consumer group that is named after it."""
+    """Runs a stage as a member of the consumer group that is named after it.
+
+    ``make_stamp`` says what decides all that the stage does; it is asked once, in a thread, when the stage has started.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,10 @@ class Worker:
         kafka: KafkaSettings,
         names: Namespace,
         settings: RuntimeSettings,
+        make_stamp: Callable[[], Stamp] = Stamp,
     ) -> None:
         self._stage = stage
+        self._make_stamp = make_stamp
         self._kafka = kafka
         self._names = names
         self._settings = settings
@@ -125,6 +131,8 @@ class Worker:
             if not await self._until(stop, self._stage.start()):
                 return
             stack.push_async_callback(self._stage.stop)
+            if not await self._until(stop, self._stamp()):
+                return
             stack.push_async_callback(self._guarantee.stop)
             stack.push_async_callback(stop_consumer, self._consumer)
             if not await self._until(stop, self._connect(self._guarantee.start)):
@@ -202,6 +210,9 @@ class Worker:
             for waiting in (task, stopped):
                 waiting.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _stamp(self) -> None:
+        self._settling.decided_by(await asyncio.to_thread(self._make_stamp))
 
     async def _connect(self, start: Callable[[], Awaitable[None]]) -> None:
         while True:

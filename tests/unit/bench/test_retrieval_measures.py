@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench import retrieval_measures as measures
-from bench.beir import DataError, read_documents, read_qrels, read_queries
+from replay.beir import read_documents, read_qrels, read_queries
+from replay.evaluation.gold import DataError
 
 
 def test_a_query_that_found_nothing_counts_as_zero() -> None:

@@ -28,6 +28,7 @@ ANY_HEADERS = st.builds(
     timeline=st.lists(st.builds(StageTime, TEXT, NUMBERS, NUMBERS, NUMBERS), max_size=6).map(tuple),
     redrives=st.integers(0, 999_999_999),
     redriven_for=st.none() | TEXT,
+    replay=st.none() | TEXT,
 )
 FIELDS = list(inspect.signature(Headers).parameters)
 NAMES = [name for name, _ in Headers("i", "t", "s", datetime.now(UTC), origin=Origin("t", 0, 0)).encode()] + [

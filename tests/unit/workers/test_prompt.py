@@ -7,6 +7,7 @@ import pytest
 from backends.tokenizer import WordTokenizer
 from schemas.events import Answered, PassagesRetrieved, PromptBuilt
 from schemas.headers import Headers, Origin
+from schemas.stamps import Stamp
 from schemas.values import Passage, Usage
 from workers.prompt import NOTHING_FOUND, PromptStage
 from workers.runtime.stage import ConcurrentStage, Delivery, Outcome, PoisonError, Produce, RejectedError
@@ -79,7 +80,10 @@ def built(outcome: Outcome) -> PromptBuilt:
 
 async def test_passages_become_numbered_sources_of_the_prompt() -> None:
     found = passages("First text.", "Second text.")
-    event = built(await stage().handle(deliver(found)))
+    outcome = await stage().handle(deliver(found))
+    event = built(outcome)
+    assert isinstance(outcome, Produce)
+    assert outcome.stamp == Stamp(template="default", template_version="1", template_hash=event.template_hash)
     assert [(source.number, source.passage) for source in event.sources] == [(1, found[0]), (2, found[1])]
     assert "[2] Title: Second text." in event.messages[-1].content
     assert event.messages[-1].content.endswith("Why is it?")

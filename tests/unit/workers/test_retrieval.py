@@ -14,6 +14,7 @@ from backends.reranker import Reranker
 from backends.vector_store import Hit, Search, StoredChunk
 from schemas.events import PassagesRetrieved, QueryAccepted, QueryEmbedded
 from schemas.headers import Headers, Origin
+from schemas.stamps import Stamp
 from schemas.values import Embedding, ExpandedText, FloatArray, QueryOptions, RetrievalOptions, Sampling
 from workers.places import OnePlace, Place
 from workers.retrieval import RetrievalStage
@@ -97,6 +98,9 @@ async def test_each_question_gets_its_passages_by_its_own_options(store: MemoryV
         [deliver(), deliver(NORTH, top_k=1), deliver(tenant="nobody"), deliver(NORTH, min_score=0.9)]
     )
     assert [found(outcome) for outcome in outcomes] == [["east", "between"], ["north"], [], ["north"]]
+    assert {outcome.stamp for outcome in outcomes if isinstance(outcome, Produce)} == {
+        Stamp(collection="kept", collection_rows=3)
+    }
 
 
 async def test_a_passage_says_where_it_is_and_what_its_document_says(store: MemoryVectorStore) -> None:

@@ -81,3 +81,13 @@ def test_a_template_can_fail_on_what_it_has_not_been_tried_with(tmp_path: Path) 
     template = load_templates(write(tmp_path, text))["mine"]
     with pytest.raises(jinja2.UndefinedError):
         template.render("Why?", [])
+
+
+def test_a_template_may_say_its_version(tmp_path: Path) -> None:
+    assert load_templates()["default"].version == "1"
+    text = "{% block system %}{% endblock %}{% block user %}{{ question }}{% endblock %}"
+    (tmp_path / "plain.j2").write_text(text)
+    (tmp_path / "numbered.j2").write_text("{#- version: 2026-03.b -#}\n" + text)
+    templates = load_templates(tmp_path)
+    assert (templates["plain"].version, templates["numbered"].version) == (None, "2026-03.b")
+    assert templates["numbered"].render("Why?", ()) == templates["plain"].render("Why?", ())

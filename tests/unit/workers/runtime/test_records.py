@@ -181,3 +181,23 @@ def test_a_redrive_s_deadline_replaces_the_event_s() -> None:
     assert old.deadline_at == query.expires_at
     redriven = make_record(value=value, type=query.TYPE, redrives=1, deadline_at=later)
     assert records.deliver(redriven, QUERIES_ACCEPTED, 1).deadline_at == later
+
+
+def test_a_replayed_request_stays_one_and_has_no_deadline() -> None:
+    query = EXAMPLE_BY_TYPE[QueryAccepted.TYPE]
+    replayed = make_record(
+        value=codec.encode(query), type=query.TYPE, replay="run", deadline_at=NOW - timedelta(days=1)
+    )
+    assert records.deliver(replayed, QUERIES_ACCEPTED, 1).deadline_at is None
+    (output,) = records.outgoing(replayed, [query], SPAN, NAMES)
+    assert Headers.decode(output.headers).replay == "run"
+
+
+def test_outputs_say_what_decided_them_and_not_what_decided_their_input() -> None:
+    record = make_record(id="e1")
+    record.headers.raw["ragline_stamp"] = b'{"model":"old"}'
+    [stamped] = records.outgoing(record, [make_answer()], SPAN, NAMES, b'{"model":"new"}')
+    assert Headers.decode(stamped.headers).stamp == {"model": "new"}
+    [plain] = records.outgoing(record, [make_answer()], SPAN, NAMES)
+    assert Headers.decode(plain.headers).stamp == {}
+    assert plain.value == stamped.value

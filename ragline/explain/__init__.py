@@ -1,0 +1,1 @@
+"""What happened to a request, told from its records in Kafka alone."""

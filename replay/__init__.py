@@ -1,0 +1,1 @@
+"""Replay of topics, and offline evaluation of what came of it."""
