@@ -23,6 +23,7 @@ from bench.bridge_source import SourceOptions, request_name
 from bench.broker import running_valkey
 from bench.figures import percentile, rounded
 from bench.hops_process import child_process
+from bench.report import say
 
 _MIB = 1024 * 1024
 _CONNECTING = 100
@@ -137,11 +138,6 @@ async def _source(options: SourceOptions) -> AsyncIterator[tuple[asyncio.StreamW
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def main() -> None:

@@ -27,6 +27,7 @@ from bench.embed_speed import Pipeline, Raw, started
 from bench.figures import paired_ratio, spread
 from bench.hops_process import ROOT
 from bench.kept_vectors import KeptVectors
+from bench.report import say
 from ragline.stages import create_embedder
 from replay.evaluation.gold import DataError
 from topics.admin import apply_topics
@@ -197,11 +198,6 @@ def _devices(wanted: Sequence[str]) -> list[str]:
     if torch.cuda.is_available():
         return list(wanted)
     return [device for device in wanted if device == "cpu"]
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from bench.figures import paired_ratio, rounded, spread
 from bench.hops_options import STAGES
 from bench.hops_process import PEERS_PYTHON, ROOT, Peer
 from bench.hops_runs import Load, Runs, Speed, Variant
+from bench.report import say
 
 RAW = Variant("raw")
 RAW_JSON = Variant("raw", codec="json")
@@ -150,11 +151,6 @@ def _say_speeds(title: str, speeds: list[Speed]) -> None:
         f"{title}: median {rate[0]:.0f}/s ({rate[1]:.0f} to {rate[2]:.0f}), {cpu:.0f} us CPU a hop, "
         f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, {duplicates} duplicates"
     )
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def main() -> None:

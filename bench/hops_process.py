@@ -13,12 +13,14 @@ import psutil
 
 from bench.hops_options import HopsOptions
 from infra.local import child
+from infra.local.probes import http_ok
 from infra.setup.peers import PEERS_VENV
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = PEERS_VENV / "bin" / "python"
 _READY_TIMEOUT_S = 60
 _END_TIMEOUT_S = 60
+_LOOK_S = 0.1
 _KIB = 1024
 
 
@@ -105,3 +107,21 @@ async def child_process(
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
         await process.wait()
+
+
+async def until_ready(process: asyncio.subprocess.Process, port: int, timeout_s: float) -> None:
+    """Wait until the process's ``/readyz`` says so.
+
+    Raises:
+        RuntimeError: the process ended before.
+        TimeoutError: it took longer.
+    """
+    is_ready = http_ok("127.0.0.1", port, "/readyz")
+    async with asyncio.timeout(timeout_s):
+        while True:
+            with contextlib.suppress(OSError):
+                if await is_ready():
+                    return
+            if process.returncode is not None:
+                raise RuntimeError("it ended before it was ready")
+            await asyncio.sleep(_LOOK_S)

@@ -6,7 +6,6 @@ output is one JSON object.
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +23,7 @@ from bench.hops_process import ROOT
 from bench.hops_records import Sink, reading
 from bench.ingest_corpus import CHUNKS_PER_DOCUMENT, Corpus
 from bench.ingest_indexes import Searched, search_each, table
+from bench.report import say
 from bench.stages_process import StageOptions, Usage, stages_process, usage_of
 from infra.setup.milvus import MILVUS_SERVER
 from schemas import codec
@@ -161,11 +161,6 @@ def _indexing(kafka: KafkaSettings, milvus: dict[str, object]) -> StageOptions:
             "query": {"mode": "dense"},
         },
     )
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def main() -> None:

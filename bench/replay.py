@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 import orjson
 import psutil
 from aiokafka import AIOKafkaProducer
@@ -25,9 +24,10 @@ from aiokafka import AIOKafkaProducer
 from backends.kafka import KafkaSettings
 from bench.broker import free_port, running_broker, running_valkey
 from bench.figures import paired_ratio, rounded
-from bench.hops_process import ROOT, child_process
+from bench.hops_process import ROOT, child_process, until_ready
 from bench.hops_records import Sink, first_append_ms, reading
 from bench.replay_load import keys, produce
+from bench.report import say
 from replay.run_folder.reader import Run
 from replay.run_folder.rows import AnswerRow
 from topics.admin import apply_topics, describe_topics
@@ -174,15 +174,8 @@ class Bench:
         port = free_port()
         environment = self._environment(names) | {"RAGLINE_RUNTIME__HTTP_PORT": str(port)}
         argv = [sys.executable, "-m", "ragline", "worker", stage]
-        async with (
-            child_process(argv, asyncio.subprocess.DEVNULL, env=environment) as process,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
-        ):
-            async with asyncio.timeout(_TIMEOUT_S):
-                while not await _is_ready(http):
-                    if process.returncode is not None:
-                        raise RuntimeError(f"the worker of {stage} ended before it was ready")
-                    await asyncio.sleep(_LOOK_S)
+        async with child_process(argv, asyncio.subprocess.DEVNULL, env=environment) as process:
+            await until_ready(process, port, _TIMEOUT_S)
             yield
 
     @contextlib.asynccontextmanager
@@ -203,18 +196,6 @@ class Bench:
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
-
-
-async def _is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/readyz")).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def main() -> None:

@@ -19,6 +19,7 @@ from backends.sentence_transformers_embedder import SentenceTransformersEmbedder
 from bench import retrieval_measures as measures
 from bench.broker import running_milvus
 from bench.kept_vectors import KeptVectors
+from bench.report import say
 from bench.retrieval_choice import choose
 from bench.retrieval_speed import speed
 from bench.retrieval_system import System
@@ -116,11 +117,6 @@ async def quality(system: System, questions: Mapping[str, str], qrels: Qrels) ->
         "ndcg10_best": figures[f"ndcg10_{best}"],
         "ndcg10_best_95": figures[f"ndcg10_{best}_95"],
     }
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:

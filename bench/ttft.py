@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
 
-import httpx
 import orjson
 from pydantic import BaseModel
 
 from bench.broker import free_port, running_broker, running_milvus, running_valkey
 from bench.figures import paired_ratio, percentile, rounded
-from bench.hops_process import ROOT, child_process
+from bench.hops_process import ROOT, child_process, until_ready
+from bench.report import say
 from bench.stages_process import StageOptions
 from bench.ttft_client import Clients, Speed, Way
 from bench.ttft_corpus import QUESTIONS, fill
@@ -32,7 +32,6 @@ from topics.settings import TopicSettings
 _GUARANTEES = {"alo": "at_least_once", "eos": "exactly_once"}
 _WHOLE = ("query", "embedding", "retrieval", "prompt", "projector")
 _READY_TIMEOUT_S = 600
-_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,28 +182,9 @@ async def _bridge(options: ChildOptions, names: Namespace) -> AsyncIterator[str]
         "RAGLINE_LOG_LEVEL": "error",
     }
     argv = [sys.executable, "-m", "ragline", "bridge"]
-    async with (
-        child_process(argv, env={**os.environ, **settings}) as process,
-        httpx.AsyncClient(base_url=address, trust_env=False) as http,
-    ):
-        async with asyncio.timeout(_READY_TIMEOUT_S):
-            while not await _is_ready(http):
-                if process.returncode is not None:
-                    raise RuntimeError("the bridge ended before it was ready")
-                await asyncio.sleep(_LOOK_S)
+    async with child_process(argv, env={**os.environ, **settings}) as process:
+        await until_ready(process, port, _READY_TIMEOUT_S)
         yield address
-
-
-async def _is_ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/readyz")).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def say(line: str) -> None:
-    """Tell the person what goes on."""
-    print(line, file=sys.stderr, flush=True)
 
 
 async def main() -> None:
