@@ -1,6 +1,7 @@
 """uvicorn's two protocols, which do not wait for clients that say or take nothing."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 from uvicorn._types import ASGISendEvent
@@ -99,7 +100,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
             # Not at once: what is on its way to the client would be lost with what is on its way from it.
-            self.transport.write_eof() if self.transport.can_write_eof() else self.transport.close()
+            # A client that has gone already takes no end either.
+            with contextlib.suppress(OSError):
+                self.transport.write_eof() if self.transport.can_write_eof() else self.transport.close()
             self.loop.call_later(self.close_timeout, self.transport.abort)
             return
         super().shutdown()

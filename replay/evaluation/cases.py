@@ -21,8 +21,8 @@ class Chunk:
 class Case:
     """A request and what came of it. ``passages`` are chunk IDs, best first; ``answer`` is None until it has ended.
 
-    ``stage_ms`` is how long each stage worked, attempts together; ``total_ms`` is from the first stage's start to the
-    last one's end, waits included; None where no times are known.
+    ``stage_ms`` is how long each stage had it, attempts together; ``total_ms`` is from the first stage's start to the
+    last one's end, waits included, of those stages that a replay ran; None where no times are known.
     """
 
     request: RequestRow
@@ -57,7 +57,8 @@ class Case:
 class Cases:
     """The cases of a run by query ID, in the order in which they were recorded; chunks by chunk ID.
 
-    ``repeated`` counts requests and endings that were there before, and do not count.
+    ``repeated`` counts requests and endings that were there before, and do not count. Times of a run that
+    ``is_replay`` hold the waits in its own queues.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Cases:
     is_complete: bool
     repeated: int
     stamps: Mapping[str, Mapping[str, int]]
+    is_replay: bool = False
 
     def counts(self, case: Case) -> bool:
         """Whether a case is measured: it has ended, or never will, since the run is complete without it."""
@@ -104,7 +106,8 @@ def read_cases(run: Run) -> Cases:
             repeated += case.answer is not None
             case.answer = case.answer or answer
     chunks = _read_passages(run, by_request)
-    return Cases(run.name, cases, chunks, run.manifest.state == "complete", repeated, _read_stamps(run, by_request))
+    stamps = _read_stamps(run, by_request)
+    return Cases(run.name, cases, chunks, run.manifest.state == "complete", repeated, stamps, bool(run.manifest.stages))
 
 
 def _read_passages(run: Run, by_request: Mapping[str, Case]) -> dict[str, Chunk]:
@@ -126,6 +129,7 @@ def _read_passages(run: Run, by_request: Mapping[str, Case]) -> dict[str, Chunk]
 def _read_stamps(run: Run, by_request: Mapping[str, Case]) -> dict[str, dict[str, int]]:
     """Puts the times into the cases, and gives how often each stamp was seen, by stage."""
     seen: dict[str, dict[str, int]] = {}
+    replayed = run.manifest.stages
     for row in run.rows(StampRow):
         case = by_request.get(row.request_id)
         if case is None:
@@ -136,6 +140,9 @@ def _read_stamps(run: Run, by_request: Mapping[str, Case]) -> dict[str, dict[str
         if row.started_ms is None or row.finished_ms is None:
             continue
         case.stage_ms[row.stage] = case.stage_ms.get(row.stage, 0) + max(0, row.finished_ms - row.started_ms)
+        if replayed and row.stage not in replayed:
+            # The recording's, of another day.
+            continue
         case.started_ms = row.started_ms if case.started_ms is None else min(case.started_ms, row.started_ms)
         case.finished_ms = row.finished_ms if case.finished_ms is None else max(case.finished_ms, row.finished_ms)
     return seen

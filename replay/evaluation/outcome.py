@@ -123,6 +123,8 @@ def _warnings(evaluation: Evaluation) -> list[str]:
         found.append(f"Of the run {name} {open_requests} requests have no end; they count as not answered.")
     if counts["repeated"]:
         found.append(f"The run {name} holds {counts['repeated']} requests or endings again; the first ones count.")
+    if evaluation.cases.is_replay:
+        found.append(f"Times of the run {name} hold waits in the replay's own queues, unless it had a low --rate.")
     for key, what in (
         ("qrels_without_request", "queries of the qrels"),
         ("gold_answers_without_request", "gold answers"),

@@ -11,6 +11,8 @@ _LABELS = 250
 _FIGURES = 140
 _ROW = 26
 _AXIS = 34
+_MS_PER_S = 1_000
+_LONG_MS = 10_000
 
 
 class Interval(NamedTuple):
@@ -83,7 +85,7 @@ def spans(rows: Sequence[Span], title: str) -> Markup:
     lines = len(rows) * (2 if both else 1)
     low, high = 10.0 ** powers[0], 10.0 ** powers[-1]
     x = _logarithmic(low, high)
-    marks = [_grid(x, [10.0**power for power in powers], lines, lambda tick: f"{tick:,.0f} ms")]
+    marks = [_grid(x, [10.0**power for power in powers], lines, _duration)]
     line = 0
     for row in rows:
         start = line
@@ -96,11 +98,15 @@ def spans(rows: Sequence[Span], title: str) -> Markup:
                 _line(x(p50), y, x(p95), y, f"bar {tone}"),
                 f'<circle class="dot {tone}" cx="{x(p50):.1f}" cy="{y:.1f}" r="4.5"/>',
                 f'<rect class="dot {tone}" x="{x(p95) - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>',
-                _text(_WIDTH - _FIGURES + 14, y, f"{pair[0]:,.0f} / {pair[1]:,.0f} ms", "figure"),
+                _text(_WIDTH - _FIGURES + 14, y, f"{_duration(pair[0])} / {_duration(pair[1])}", "figure"),
             ]
             line += 1
         marks.append(_text(_LABELS - 12, (start + line) * _ROW / 2, row.label, "label"))
     return _svg(marks, lines, title)
+
+
+def _duration(ms: float) -> str:
+    return f"{ms:,.0f} ms" if ms < _LONG_MS else f"{ms / _MS_PER_S:,.0f} s"
 
 
 def _svg(marks: Sequence[str], rows: int, title: str) -> Markup:

@@ -60,7 +60,9 @@ class RunSource(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A run's manifest. Until ``state`` is ``complete`` a run may grow; its maker goes on at ``position``."""
+    """A run's manifest. Until ``state`` is ``complete`` a run may grow; its maker goes on at ``position``. ``stages``
+    are those that a replay runs; a run that was recorded or asked has none.
+    """
 
     # What a later version wrote is kept when this one writes.
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -72,6 +74,7 @@ class Manifest(BaseModel):
     state: Literal["partial", "complete"] = "partial"
     ragline_version: str = ""
     source: RunSource | None = None
+    stages: tuple[str, ...] = ()
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     position: dict[str, JsonValue] = Field(default_factory=dict)
     parts: dict[str, tuple[Part, ...]] = Field(default_factory=dict)

@@ -66,6 +66,14 @@ def test_a_run_measured_by_hand(tmp_path: Path) -> None:
     assert summaries(run, 7)["recall10"].requests == 2
 
 
+def test_a_replays_time_is_that_of_the_stages_it_ran_and_said_to_hold_waits(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [asked("q1", "blue", [SKY])], stages=["generation"])
+    run = evaluate(read_cases(Run(folder)), GOLD, Options())
+    assert values(run, "total_ms") == [80]
+    assert values(run, "retrieval_ms") == [10]
+    assert any("--rate" in warning for warning in conclude(run, None, [], seed=7).warnings)
+
+
 def test_what_has_not_ended_is_left_out_until_the_run_is_complete(tmp_path: Path) -> None:
     requests = [asked("q1", "blue", [SKY]), asked("q2", None, ())]
     partial = evaluated(tmp_path / "partial", requests, complete=False)
