@@ -41,8 +41,7 @@ async def test_questions_are_replayed_from_the_first_topic_and_production_answer
 
 async def said(stack: Stack) -> Counter[tuple[str, str | None, bytes | None]]:
     """What was asked and answered in production so far."""
-    return Counter(
-        (spec.name, record.key, record.value)
-        for spec in (QUERIES, ANSWERS)
-        for record in await stack.records(spec.name)
-    )
+    counts: Counter[tuple[str, str | None, bytes | None]] = Counter()
+    for spec in (QUERIES, ANSWERS):
+        counts.update((spec.name, record.key, record.value) for record in await stack.records(spec.name))
+    return counts
