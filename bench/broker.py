@@ -10,17 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backends.kafka import KafkaSettings
+from bench.hops_process import until_ready
 from infra.local import child
 from infra.local.kafka import KafkaNode, jars_path, kafka_process, prepare_jars, prepare_node
 from infra.local.milvus import milvus_process
 from infra.local.milvus_server import PORTS, milvus_server_process
-from infra.local.process import Probe, ProcessSpec
+from infra.local.process import ProcessSpec
 from infra.local.report import Report
 from infra.local.valkey import valkey_process
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 90
-_LOOK_S = 0.1
 # Every record gets its time from the one clock of the broker, whoever produced it.
 _OVERRIDES = {"log.message.timestamp.type": "LogAppendTime"}
 
@@ -116,25 +116,17 @@ async def _started(spec: ProcessSpec, log: Path) -> AsyncIterator[None]:
             start_new_session=True,
         )
     try:
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not await _answers(spec.ready):
-                if process.returncode is not None:
-                    ending = (await asyncio.to_thread(log.read_text, errors="replace"))[-2000:]
-                    raise RuntimeError(f"{spec.name} ended with status {process.returncode}: {ending}")
-                await asyncio.sleep(_LOOK_S)
+        try:
+            await until_ready(process, spec.ready, spec.name, _START_TIMEOUT_S)
+        except RuntimeError as error:
+            said = await asyncio.to_thread(log.read_text, errors="replace")
+            raise RuntimeError(f"{error}: {said[-2000:]}") from None
         yield
     finally:
         # Nothing of it is kept.
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
         await process.wait()
-
-
-async def _answers(ready: Probe) -> bool:
-    try:
-        return await ready()
-    except OSError:
-        return False
 
 
 def _free_ports(count: int) -> list[int]:

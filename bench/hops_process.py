@@ -13,7 +13,7 @@ import psutil
 
 from bench.hops_options import HopsOptions
 from infra.local import child
-from infra.local.probes import http_ok
+from infra.local.process import Probe
 from infra.setup.peers import PEERS_VENV
 
 ROOT = Path(__file__).parents[1]
@@ -109,19 +109,18 @@ async def child_process(
         await process.wait()
 
 
-async def until_ready(process: asyncio.subprocess.Process, port: int, timeout_s: float) -> None:
-    """Wait until the process's ``/readyz`` says so.
+async def until_ready(process: asyncio.subprocess.Process, ready: Probe, name: str, timeout_s: float) -> None:
+    """Wait until the probe says that the process is ready.
 
     Raises:
         RuntimeError: the process ended before.
         TimeoutError: it took longer.
     """
-    is_ready = http_ok("127.0.0.1", port, "/readyz")
     async with asyncio.timeout(timeout_s):
         while True:
             with contextlib.suppress(OSError):
-                if await is_ready():
+                if await ready():
                     return
             if process.returncode is not None:
-                raise RuntimeError("it ended before it was ready")
+                raise RuntimeError(f"{name} ended with status {process.returncode} before it was ready")
             await asyncio.sleep(_LOOK_S)

@@ -28,6 +28,7 @@ from bench.hops_process import ROOT, child_process, until_ready
 from bench.hops_records import Sink, first_append_ms, reading
 from bench.replay_load import keys, produce
 from bench.report import say
+from infra.local.probes import http_ok
 from replay.run_folder.reader import Run
 from replay.run_folder.rows import AnswerRow
 from topics.admin import apply_topics, describe_topics
@@ -175,7 +176,7 @@ class Bench:
         environment = self._environment(names) | {"RAGLINE_RUNTIME__HTTP_PORT": str(port)}
         argv = [sys.executable, "-m", "ragline", "worker", stage]
         async with child_process(argv, asyncio.subprocess.DEVNULL, env=environment) as process:
-            await until_ready(process, port, _TIMEOUT_S)
+            await until_ready(process, http_ok("127.0.0.1", port, "/readyz"), f"the worker of {stage}", _TIMEOUT_S)
             yield
 
     @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ from bench.ttft_client import Clients, Speed, Way
 from bench.ttft_corpus import QUESTIONS, fill
 from bench.ttft_options import ChildOptions, Direct, names_of
 from infra.local.models import engine_path
+from infra.local.probes import http_ok
 from topics.admin import apply_topics
 from topics.names import Namespace
 from topics.settings import TopicSettings
@@ -183,7 +184,7 @@ async def _bridge(options: ChildOptions, names: Namespace) -> AsyncIterator[str]
     }
     argv = [sys.executable, "-m", "ragline", "bridge"]
     async with child_process(argv, env={**os.environ, **settings}) as process:
-        await until_ready(process, port, _READY_TIMEOUT_S)
+        await until_ready(process, http_ok("127.0.0.1", port, "/readyz"), "the bridge", _READY_TIMEOUT_S)
         yield address
 
 

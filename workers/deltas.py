@@ -88,11 +88,11 @@ class DeltaWriter:
     async def _write_all(self) -> None:
         now = asyncio.get_running_loop().time
         sequence = 0
-        rested = 0.0
+        next_at = 0.0
         while True:
             await self._wake.wait()
             # Tokens that come more slowly than the interval need no timer.
-            if (rest_s := rested - now()) > 0:
+            if (rest_s := next_at - now()) > 0:
                 await self._rest(rest_s)
             self._wake.clear()
             # Asked before the text is taken: nothing comes after it is set.
@@ -103,7 +103,7 @@ class DeltaWriter:
                 delta = Entry("delta", {"attempt": self._attempt, "sequence": sequence, "text": text})
                 await self._sink.live_view.append(self._stream, [delta])
                 sequence += 1
-                rested = now() + self._sink.interval_s
+                next_at = now() + self._sink.interval_s
             if is_last:
                 return
 

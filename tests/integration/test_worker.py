@@ -159,7 +159,7 @@ async def test_records_of_which_nothing_is_produced_share_commits(pipeline: Pipe
             await eventually(lambda: worker.status()["processed"] == number + 1)  # noqa: B023 - awaited at once
     committed = await pipeline.committed("test-concurrent", QUERIES)
     assert sum(position for position, _ in committed.values()) == count
-    # The first at once, the rest at the end; a commit is of all partitions, or of each in a transaction.
+    # The first at once, the rest at the end; a commit is of all partitions, or exactly once of each.
     assert worker._metrics.commits < count / 2
 
 

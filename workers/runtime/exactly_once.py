@@ -145,7 +145,9 @@ class _Transactions:
         await self._producer.stop()
 
     async def _turn(self, completions: list[Completion]) -> None:
-        """Commit all completions but those that are too large, however many transactions it takes."""
+        """Commit all completions but those that are too large, however many transactions it takes; without any,
+        whatever else is done.
+        """
         if not completions:
             # There is one line only, so no transaction is open: all that counts as done and has outputs is committed.
             assert self._partition is not None  # noqa: S101 - a commit was asked for

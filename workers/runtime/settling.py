@@ -145,14 +145,15 @@ class Settling:
         self._deliver(job, made)
 
     def _deliver(self, job: Job, made: list[records.Outgoing]) -> None:
-        completion = Completion(job, made)
-        if made or job.partition.lost:
-            self._guarantee.deliver(completion)
-            return
-        # Nobody can see of it whether it is committed now or with the next ones.
-        job.partition.progress.finish(job.record.origin.offset)
-        self._guarantee.dirty.set()
-        self.ended([completion], None)
+        if job.partition.lost:
+            self.let_go([job])
+        elif made:
+            self._guarantee.deliver(Completion(job, made))
+        else:
+            # Nobody can see of it whether it is committed now or with the next ones.
+            job.partition.progress.finish(job.record.origin.offset)
+            self._guarantee.dirty.set()
+            self.ended([Completion(job, made)], None)
 
     def _retry(self, job: Job, delay_s: float) -> None:
         def again() -> None:
