@@ -142,9 +142,9 @@ class Bench:
         return Replayed(rate, grown, lost, len(answers) - len(set(answers)))
 
     async def _watch(self, process: asyncio.subprocess.Process, own: Namespace, until: int) -> float:
-        """Wait until so many have been answered, or it has ended; gives how far its memory grew, in MiB."""
+        """Wait until so many have been answered, or it has ended; gives how far its memory grew at most, in MiB."""
         usage = psutil.Process(process.pid)
-        warm_mb = last_mb = 0.0
+        warm_mb = most_mb = 0.0
         deadline = time.monotonic() + _TIMEOUT_S
         async with contextlib.AsyncExitStack() as stack:
             sink: Sink | None = None
@@ -157,11 +157,11 @@ class Bench:
                     sink = await stack.enter_async_context(reading(self._kafka, own.topic(ANSWERS), _PARTITIONS))
                 with contextlib.suppress(TimeoutError):
                     await sink.wait_for(self._plan.requests + 1, _LOOK_S) if sink else await asyncio.sleep(_LOOK_S)
-                with contextlib.suppress(psutil.Error):
-                    last_mb = usage.memory_info().rss / _MIB
-                if not warm_mb and sink and len(sink.arrived) >= _WARM * self._plan.requests:
-                    warm_mb = last_mb
-        return last_mb - warm_mb if warm_mb else 0.0
+                if sink and len(sink.arrived) >= _WARM * self._plan.requests:
+                    with contextlib.suppress(psutil.Error):
+                        most_mb = max(most_mb, usage.memory_info().rss / _MIB)
+                        warm_mb = warm_mb or most_mb
+        return most_mb - warm_mb
 
     async def _is_there(self, own: Namespace) -> bool:
         return bool(await describe_topics(self._kafka, own, specs=[ANSWERS]))

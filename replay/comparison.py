@@ -1,8 +1,8 @@
 """Whether a replay said the same as the recording: bodies byte for byte, answers by their text."""
 
-import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from aiokafka.structs import ConsumerRecord
 from pydantic import BaseModel, ConfigDict
@@ -50,13 +50,13 @@ async def _compare(
 ) -> Agreement:
     hashes: dict[int, int] = {}
     async with Recording(kafka, replayed.topic(spec)) as recording:
-        async for records in recording.read(await recording.whole()):
-            hashes.update(await asyncio.to_thread(_hashes, spec, records))
+        async for some in recording.read_with(partial(_hashes, spec), await recording.whole()):
+            hashes.update(some)
     total, same = len(hashes), 0
     different: set[int] = set()
     async with Recording(kafka, recorded.topic(spec)) as recording:
-        async for records in recording.read(await recording.since(since_ms)):
-            for name, number in await asyncio.to_thread(_hashes, spec, records):
+        async for some in recording.read_with(partial(_hashes, spec), await recording.since(since_ms)):
+            for name, number in some:
                 if name not in hashes:
                     continue
                 if hashes[name] == number:

@@ -1,7 +1,7 @@
 """Makes a run's rows of what is in topics; of a request that went twice through a stage, the first time counts."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from aiokafka.structs import ConsumerRecord
 
@@ -67,9 +67,8 @@ class Export:
 
     async def _read(self, spec: TopicSpec, bit: int, spans: Mapping[int, Span] | None = None) -> None:
         async with Recording(self._kafka, self._names.topic(spec)) as recording:
-            async for records in recording.read(spans or await recording.whole()):
-                # Decoding and compressing some hundred records takes long enough for heartbeats to be late.
-                await asyncio.to_thread(self._add, spec, bit, records)
+            async for _ in recording.read_with(partial(self._add, spec, bit), spans or await recording.whole()):
+                pass
 
     def _add(self, spec: TopicSpec, bit: int, records: Sequence[ConsumerRecord]) -> None:
         for record in records:

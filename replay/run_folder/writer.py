@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
@@ -25,7 +26,10 @@ from replay.run_folder.tables import SCHEMAS, to_arrow
 
 _LOCK = ".lock"
 # Rows of a table that are held in memory, and make a row group.
-ROW_GROUP_ROWS = 4_096
+ROW_GROUP_ROWS = 2_048
+
+# pyarrow loads pandas, where that is installed, for its first array: not when hours of answers wait to be written.
+pa.array(())
 
 
 class RunWriter:
