@@ -20,12 +20,14 @@ _MIB = 1024 * 1024
 class LateInteractionReranker:
     """Runs the embedding model in a thread of its own, one call after the other.
 
-    A passage's token vectors are kept, as half-precision numbers, until ``cache_mb`` MiB are full and others were read
-    since: a question then costs a forward pass of itself and of the passages that no recent question found.
+    Of each text it reads ``max_tokens`` tokens at most, or as many as the model has positions for. A passage's token
+    vectors are kept, as half-precision numbers, until ``cache_mb`` MiB are full and others were read since: a question
+    then costs a forward pass of itself and of the passages that no recent question found.
     """
 
-    def __init__(self, settings: EmbedderSettings, cache_mb: int) -> None:
+    def __init__(self, settings: EmbedderSettings, cache_mb: int, max_tokens: int) -> None:
         self._settings = settings
+        self._max_tokens = max_tokens
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="late-interaction")
         self._loaded: Any = None
         # Touched by that thread alone.
@@ -49,6 +51,7 @@ class LateInteractionReranker:
         loaded = sentence_models.load(
             "SentenceTransformer", settings.path, settings.device, settings.threads, "embedder.path"
         )
+        sentence_models.read_up_to(loaded, self._max_tokens)
         # On torch, whatever computes the embeddings; int8 is ONNX Runtime's alone.
         if settings.precision == "bfloat16":
             sentence_models.halve(loaded)

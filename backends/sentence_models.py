@@ -46,6 +46,17 @@ def halve(loaded: Any) -> None:
     loaded[0].register_forward_hook(widen)
 
 
+def read_up_to(loaded: Any, max_tokens: int) -> None:
+    """Let a ``SentenceTransformer`` read so many tokens of a text, as far as its positions go: its own limit is often
+    lower, being that of the texts whose one vector it was trained for.
+    """
+    transformer = loaded[0].auto_model
+    positions = getattr(transformer.config, "max_position_embeddings", None) or loaded.max_seq_length or max_tokens
+    # RoBERTa and its kin count positions from behind that of padding.
+    padding = getattr(getattr(transformer, "embeddings", None), "padding_idx", None)
+    loaded.max_seq_length = min(max_tokens, positions if padding is None else positions - padding - 1)
+
+
 def token_counts(loaded: Any, texts: Sequence[str]) -> list[int]:
     """Tokens that the model reads of each text; characters, where its tokenizer is not one of transformers'."""
     tokenizer = loaded.tokenizer

@@ -39,13 +39,16 @@ class System:
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
         self.embedder = embedder
         self.store = MilvusVectorStore(settings.milvus)
-        self.late_interaction = LateInteractionReranker(settings.embedder, settings.retrieval.late_interaction_cache_mb)
+        retrieval = settings.retrieval
+        self.late_interaction = LateInteractionReranker(
+            settings.embedder, retrieval.late_interaction_cache_mb, retrieval.late_interaction_max_tokens
+        )
         self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self.store)
         self._indexing = IndexingStage(settings.indexing, self.store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
         self._embedding = EmbeddingStage(settings.embedding, embedder)
         self._retrieval = RetrievalStage(
-            settings.retrieval,
+            retrieval,
             OnePlace(MilvusVectorStore(settings.milvus), settings.milvus.collection, settings.embedder.dimensions),
             {"late_interaction": self.late_interaction},
         )

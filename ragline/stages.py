@@ -201,7 +201,7 @@ def _exported(settings: Settings, model: Path) -> Path:
 
 _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {
     "late_interaction": lambda settings: LateInteractionReranker(
-        settings.embedder, settings.retrieval.late_interaction_cache_mb
+        settings.embedder, settings.retrieval.late_interaction_cache_mb, settings.retrieval.late_interaction_max_tokens
     ),
     "cross_encoder": lambda settings: CrossEncoderReranker(settings.cross_encoder),
 }

@@ -87,7 +87,7 @@ class RetrievalSettings(StageSettings):
 
     max_batch: int = Field(32, gt=0, description="Searches per batch.")
     linger_ms: int = Field(5, ge=0, description="Longest wait for a batch to fill.")
-    candidates: int = Field(30, gt=0, le=1_000, description="Passages of each search that a ranking is made from.")
+    candidates: int = Field(15, gt=0, le=1_000, description="Passages of each search that a ranking is made from.")
     fusion: Literal["weighted", "rrf"] = Field(
         "weighted", description="Hybrid search: weighted sum of scores between 0 and 1, or reciprocal ranks."
     )
@@ -95,9 +95,12 @@ class RetrievalSettings(StageSettings):
     rerankers: tuple[Literal["late_interaction", "cross_encoder"], ...] = Field(
         (), description="Rerankers to load; a question may ask for no other."
     )
-    rerank_candidates: int = Field(30, gt=0, le=200, description="Best passages that a reranker reads.")
+    rerank_candidates: int = Field(20, gt=0, le=200, description="Best passages that a reranker reads.")
     late_interaction_weight: float = Field(
         0.5, ge=0, le=1, description="Weight of late interaction in the order of what it read; the search has the rest."
+    )
+    late_interaction_max_tokens: int = Field(
+        512, gt=0, description="Tokens that late interaction reads of a passage, as far as the model's positions go."
     )
     late_interaction_cache_mb: int = Field(
         256, ge=0, description="Memory for token vectors of passages that late interaction has read, in MiB."

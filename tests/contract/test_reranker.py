@@ -35,7 +35,7 @@ async def start(reranker: Reranker) -> Reranker:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def late_interaction() -> AsyncIterator[Reranker]:
     reranker = await start(
-        LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1)
+        LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1, max_tokens=512)
     )
     yield reranker
     await reranker.close()
@@ -119,8 +119,8 @@ async def test_what_was_read_is_read_no_more_while_there_is_room() -> None:
             read.extend(texts)
             return super()._token_vectors(texts)
 
-    # A token has 384 half-precision numbers: 1 MiB are some 1,365 tokens, and a passage has 256 of them at most.
-    reranker = Counting(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1)
+    # A token has 384 half-precision numbers: 1 MiB are some 1,365 tokens.
+    reranker = Counting(EmbedderSettings(path=str(embedder_path()), device="cpu"), cache_mb=1, max_tokens=256)
     await start(reranker)
     long = [f"{number} " + "word " * 300 for number in range(6)]
     try:
@@ -132,6 +132,22 @@ async def test_what_was_read_is_read_no_more_while_there_is_room() -> None:
         await reranker.score(QUESTION, long)
         await reranker.score(QUESTION, [NEAR])
         assert read[4:] == [QUESTION, *long, QUESTION, NEAR]
+    finally:
+        await reranker.close()
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("max_tokens", "is_read"), [(256, False), (512, True), (10_000, True)])
+async def test_as_much_of_a_passage_is_read_as_is_set_and_the_model_has_positions_for(
+    max_tokens: int, *, is_read: bool
+) -> None:
+    reranker = LateInteractionReranker(EmbedderSettings(path=str(embedder_path()), device="cpu"), 1, max_tokens)
+    await start(reranker)
+    before = "coral " * 300
+    try:
+        # The same as far as 256 tokens go.
+        without, with_answer = await reranker.score(QUESTION, [before + FAR, before + NEAR])
+        assert (with_answer > without + 0.1) is is_read
     finally:
         await reranker.close()
 
