@@ -48,9 +48,11 @@ def halve(loaded: Any) -> None:
 
 def read_up_to(loaded: Any, max_tokens: int) -> None:
     """Let a ``SentenceTransformer`` read so many tokens of a text, as far as its positions go: its own limit is often
-    lower, being that of the texts whose one vector it was trained for.
+    lower, being that of the texts whose one vector it was trained for. One that is no transformer stays as it is.
     """
-    transformer = loaded[0].auto_model
+    transformer = getattr(loaded[0], "auto_model", None)
+    if transformer is None:
+        return
     positions = getattr(transformer.config, "max_position_embeddings", None) or loaded.max_seq_length or max_tokens
     # RoBERTa and its kin count positions from behind that of padding.
     padding = getattr(getattr(transformer, "embeddings", None), "padding_idx", None)
