@@ -26,7 +26,7 @@ help:
 	@echo 'make bench-hops what a hop costs, next to the raw client and other frameworks, about an hour (docs/benchmarks.md)'
 	@echo 'make bench-ttft what the pipeline adds to the first token, a quarter of an hour; bench-bridge: 5,500 websockets'
 	@echo 'make bench-retrieval DATA=FOLDER   how good and fast retrieval is on a data set in BEIR form (docs/benchmarks.md)'
-	@echo 'make bench-ingest   how fast 200,000 chunks become searchable, and how each index searches them, half an hour'
+	@echo 'make bench-ingest   how fast 200,000 chunks become searchable, and how each index searches them, ten minutes'
 	@echo 'make bench-embed DATA=FOLDER       what the embedding worker and its backends reach and lose, about half an hour'
 	@echo 'make bench-replay   100,000 recorded requests replayed, a quarter of an hour (docs/benchmarks.md)'
 	@echo 'make lock       requirements/*.lock anew from pyproject.toml'
