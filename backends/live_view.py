@@ -80,8 +80,9 @@ class LiveView(Protocol):
     """
 
     async def append(self, stream: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
-        """Add entries in order, together. With ``once``, a second call with the same mark for the stream adds nothing
-        and returns False.
+        """Add entries in order, together; a terminal one comes last. Behind it nothing is added but another terminal
+        one: what a slow worker still has to say changes nothing. With ``once``, a second call with the same mark for
+        the stream adds nothing. False where nothing was added.
         """
         ...
 

@@ -20,6 +20,12 @@ PAGE = 1_000
 # KEYS: stream, marks. ARGV: ttl in seconds, longest stream, "1" and the mark or "0" and nothing, then kind and body of
 # each entry. The mark and what it guards are written together and expire together.
 _APPEND = """
+if ARGV[#ARGV - 1] ~= 'terminal' then
+  local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  if last and last[2][2] == 'terminal' then
+    return 0
+  end
+end
 if ARGV[3] == '1' and redis.call('HSETNX', KEYS[2], 'once:' .. ARGV[4], '') == 0 then
   return 0
 end

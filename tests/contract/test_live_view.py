@@ -119,6 +119,18 @@ async def test_a_long_stream_is_read_whole(view: LiveView) -> None:
     assert entries(await view.read("r")) == [delta(n) for n in range(2_400)]
 
 
+async def test_nothing_follows_a_terminal_entry_but_another(view: LiveView) -> None:
+    await view.append("r", [delta(0), TERMINAL])
+    # A worker that lags behind, and one that was taken for dead.
+    assert not await view.append("r", [Entry("progress", {"stage": "prompt"})], once="prompt")
+    assert not await view.append("r", [delta(1)])
+    assert entries(await view.read("r")) == [delta(0), TERMINAL]
+    again = [Entry("progress", {"stage": "generation"}), Entry("terminal", {"type": "u", "event": {}, "timeline": []})]
+    assert await view.append("r", again)
+    assert entries(await view.read("r")) == [delta(0), TERMINAL, *again]
+    assert await view.append("another", [delta(0)])
+
+
 async def test_the_oldest_entries_make_room(view: LiveView) -> None:
     await view.append("r", [delta(n) for n in range(2_510)])
     stored = await view.read("r")
