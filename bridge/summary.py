@@ -56,8 +56,14 @@ def summary(request_id: str, entries: Sequence[StoredEntry]) -> QuerySummary | N
         sources=next((message.sources for message in reversed(messages) if isinstance(message, Sources)), ()),
         answer="".join(delta.text for delta in deltas if delta.attempt == view.attempt),
     )
-    terminal = next((message for message in messages if isinstance(message, TerminalReached)), None)
-    return running if terminal is None else running.model_copy(update=_ending(terminal))
+    # Of a request that was redriven the later one holds.
+    terminal = next((message for message in reversed(messages) if isinstance(message, TerminalReached)), None)
+    if terminal is None:
+        return running
+    # A stage whose progress came too late to be shown is in the terminal event's timeline; notes are in what was shown.
+    each = {(timing.stage, timing.attempt): timing for timing in (*terminal.timeline, *running.stages)}
+    stages = tuple(sorted(each.values(), key=lambda timing: timing.finished_ms))
+    return running.model_copy(update=_ending(terminal) | {"stages": stages})
 
 
 def ended(terminal: TerminalReached) -> QuerySummary:

@@ -77,6 +77,38 @@ def test_an_answered_request_shows_what_its_event_says() -> None:
     assert found.usage == Usage(prompt_tokens=3, completion_tokens=1)
 
 
+def test_an_ended_request_has_the_stages_that_were_shown_and_those_of_its_timeline() -> None:
+    timeline = [
+        {"stage": stage, "started_ms": at, "finished_ms": at + 1, "attempt": 1} for at, stage in enumerate("abc")
+    ]
+    _, body = terminal(RequestFailed(request_id="r", stage="c", code="c", message="m"))
+    shown = ("progress", {**timeline[1], "note": "without"})
+    found = summary("r", stream(progress("bridge"), shown, ("terminal", {**body, "timeline": timeline})))
+    assert found is not None
+    assert [(stage.stage, stage.note) for stage in found.stages] == [
+        ("a", None),
+        ("b", "without"),
+        ("bridge", None),
+        ("c", None),
+    ]
+
+
+def test_of_two_terminal_events_the_later_one_holds() -> None:
+    failed = RequestFailed(request_id="r", stage="prompt", code="c", message="m")
+    answered = Answered(
+        request_id="r",
+        question="q",
+        answer="after a redrive",
+        finish_reason="stop",
+        sources=(),
+        model="m",
+        usage=Usage(prompt_tokens=3, completion_tokens=1),
+    )
+    found = summary("r", stream(terminal(failed), terminal(answered)))
+    assert found is not None
+    assert (found.state, found.answer, found.failure) == ("answered", "after a redrive", None)
+
+
 @pytest.mark.parametrize(
     ("event", "state", "code"),
     [
