@@ -44,6 +44,10 @@ def mean_interval(values: Values, seed: int, resamples: int = RESAMPLES, level: 
         ]
     )
     tail = 50 * (1 - level)
+    if np.array_equal(distinct, -distinct[::-1]) and np.array_equal(counts, counts[::-1]):
+        # Neither way round is the one to draw from: each mean is as likely as its negative.
+        high = float(np.percentile(np.concatenate([means, -means]), 100 - tail))
+        return -high, high
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 

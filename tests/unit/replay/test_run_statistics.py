@@ -22,6 +22,14 @@ def test_the_same_seed_gives_the_same_interval_and_negated_values_the_negated_on
     assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
 
 
+@given(NUMBERS, SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_as_many_wins_as_losses_of_each_size_are_nobodys(values: np.ndarray, seed: int) -> None:
+    low, high = mean_interval(np.concatenate([values, -values]), seed, resamples=200)
+    assert low == -high
+    assert 0 <= high <= np.abs(values).max() + 1e-9
+
+
 def test_the_interval_is_as_wide_as_theory_says() -> None:
     values = np.array([0.0, 1.0] * 50)
     low, high = mean_interval(values, 7)
