@@ -1,6 +1,7 @@
 """Who gets in, over real sockets: keys, tokens, scopes, tenants."""
 
 import base64
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -81,6 +82,8 @@ async def test_who_is_not_known_does_not_get_in(guarded: Bridge, credential: str
 
 
 async def test_a_refused_websocket_is_no_error_of_the_bridge(guarded: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    # Whatever level an earlier test has left behind.
+    caplog.set_level(logging.WARNING)
     with pytest.raises(InvalidStatus):
         async with guarded.connect():
             pass
