@@ -30,8 +30,9 @@ class MemoryLiveView:
         self._closed = False
 
     async def append(self, stream: str, entries: Sequence[Entry], *, once: str | None = None) -> bool:
-        last = await self.last(stream)
-        if last and last.entry.kind == "terminal" and all(entry.kind != "terminal" for entry in entries):
+        self._expire()
+        before = self._streams.get(stream, _Stream()).entries
+        if before and before[-1].entry.kind == "terminal" and all(entry.kind != "terminal" for entry in entries):
             return False
         kept = self._touch(stream)
         if once is not None:

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from backends.embedder import Embedder
-from backends.late_interaction import LateInteractionReranker
 from backends.milvus import MilvusVectorStore
 from ragline.settings import Settings
+from ragline.stages import create_reranker
 from schemas.events import DocumentChunked, DocumentSubmitted, Event, QueryAccepted, QueryAsked
 from schemas.headers import Headers, Origin
 from schemas.revision import document_revision
@@ -39,16 +39,13 @@ class System:
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
         self.embedder = embedder
         self.store = MilvusVectorStore(settings.milvus)
-        retrieval = settings.retrieval
-        self.late_interaction = LateInteractionReranker(
-            settings.embedder, retrieval.late_interaction_cache_mb, retrieval.late_interaction_max_tokens
-        )
+        self.late_interaction = create_reranker(settings, "late_interaction")
         self._chunk_embedding = ChunkEmbeddingStage(settings.chunk_embedding, embedder, self.store)
         self._indexing = IndexingStage(settings.indexing, self.store, settings.embedder.dimensions)
         self._query = QueryStage(settings.query, {settings.query.template}, lambda: _NOW)
         self._embedding = EmbeddingStage(settings.embedding, embedder)
         self._retrieval = RetrievalStage(
-            retrieval,
+            settings.retrieval,
             OnePlace(MilvusVectorStore(settings.milvus), settings.milvus.collection, settings.embedder.dimensions),
             {"late_interaction": self.late_interaction},
         )

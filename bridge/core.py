@@ -25,7 +25,7 @@ from bridge.metrics import BridgeMetrics
 from bridge.protocol import Followed
 from bridge.publisher import Publisher
 from bridge.settings import BridgeSettings
-from bridge.summary import BRIDGE, QuerySummary, summary
+from bridge.summary import BRIDGE, QuerySummary, ended, summary
 from schemas.events import CancellationRequested
 
 # The entry ID of a terminal event that comes from Kafka: the live view gave it another, long ago.
@@ -200,7 +200,7 @@ class Core:
         await self.allow(principal)
         found = summary(request_id, await self.live_view.read(stream_of(principal.tenant, request_id)))
         if found is None and (ending := await self.ending(principal, request_id)) is not None:
-            found = summary(request_id, [StoredEntry(ENDING_ID, _terminal_entry(ending))])
+            found = ended(ending)
         if found is None:
             raise NotFoundError(f"Request {request_id} is not known here, or no longer.")
         return found
@@ -290,10 +290,6 @@ def is_of_tenant(entries: Sequence[StoredEntry]) -> bool:
         or stored.entry.body.get("chosen") is False
         for stored in entries
     )
-
-
-def _terminal_entry(message: TerminalReached) -> Entry:
-    return Entry("terminal", message.model_dump(mode="json", include={"type", "event", "timeline"}))
 
 
 def _now_ms() -> int:

@@ -93,6 +93,7 @@ class Session:
                     tasks.create_task(self._send_all())
                     await self._receive_all(tasks)
         except* _SocketGoneError:
+            # So most sessions end.
             pass
 
     # --- what the client says -----------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def summary(request_id: str, entries: Sequence[StoredEntry]) -> QuerySummary | N
     if terminal is None:
         return running
     # A stage whose progress came too late to be shown is in the terminal event's timeline; notes are in what was shown.
-    each = {(timing.stage, timing.attempt): timing for timing in (*terminal.timeline, *running.stages)}
+    each = {(timing.stage, timing.started_ms): timing for timing in (*terminal.timeline, *running.stages)}
     stages = tuple(sorted(each.values(), key=lambda timing: timing.finished_ms))
     return running.model_copy(update=_ending(terminal) | {"stages": stages})
 

@@ -117,7 +117,7 @@ def _embedding(settings: Settings) -> AnyStage:
 
 
 def _retrieval(settings: Settings, places: Places | None = None) -> AnyStage:
-    rerankers: dict[str, Reranker] = {name: _RERANKERS[name](settings) for name in settings.retrieval.rerankers}
+    rerankers: dict[str, Reranker] = {name: create_reranker(settings, name) for name in settings.retrieval.rerankers}
     only = OnePlace(create_store(settings), settings.collection, settings.embedder.dimensions)
     return RetrievalStage(settings.retrieval, places or only, rerankers)
 
@@ -197,6 +197,11 @@ def _exported(settings: Settings, model: Path) -> Path:
         return prepare_graph(settings.local.data_dir, model, settings.embedder, log.info)
     except LocalStackError as error:
         raise BackendRejectedError(str(error)) from error
+
+
+def create_reranker(settings: Settings, name: str) -> Reranker:
+    """The reranker of this name, of those that ``retrieval.rerankers`` may name."""
+    return _RERANKERS[name](settings)
 
 
 _RERANKERS: Mapping[str, Callable[[Settings], Reranker]] = {

@@ -28,9 +28,6 @@ _LOCK = ".lock"
 # Rows of a table that are held in memory, and make a row group.
 ROW_GROUP_ROWS = 2_048
 
-# pyarrow loads pandas, where that is installed, for its first array: not when hours of answers wait to be written.
-pa.array(())
-
 
 class RunWriter:
     """Adds rows to a run; use it as a context manager. What follows the last checkpoint is dropped at the end.
@@ -44,6 +41,8 @@ class RunWriter:
         self.manifest = Manifest.read(folder)
         self._open: dict[type[Row], _OpenPart] = {}
         self._remove_what_does_not_count()
+        # pyarrow loads pandas, where that is installed, for its first array: now, not after hours of answers.
+        pa.array(())
 
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> Self:

@@ -30,6 +30,18 @@ def terminal(event: Terminal) -> tuple[EntryKind, Mapping[str, object]]:
     return "terminal", {"type": event.TYPE, "event": event.model_dump(mode="json"), "timeline": []}
 
 
+def answered(text: str) -> Answered:
+    return Answered(
+        request_id="r",
+        question="q",
+        answer=text,
+        finish_reason="stop",
+        sources=(SOURCE,),
+        model="m",
+        usage=Usage(prompt_tokens=3, completion_tokens=1),
+    )
+
+
 def test_no_entries_is_an_unknown_request() -> None:
     assert summary("r", []) is None
 
@@ -61,15 +73,7 @@ def test_a_running_request_shows_its_stages_sources_and_the_text_of_its_last_att
 
 
 def test_an_answered_request_shows_what_its_event_says() -> None:
-    event = Answered(
-        request_id="r",
-        question="q",
-        answer="whole",
-        finish_reason="stop",
-        sources=(SOURCE,),
-        model="m",
-        usage=Usage(prompt_tokens=3, completion_tokens=1),
-    )
+    event = answered("whole")
     found = summary("r", stream(delta(1, 0, "par"), terminal(event)))
     assert found is not None
     assert (found.state, found.answer, found.finish_reason, found.model) == ("answered", "whole", "stop", "m")
@@ -93,18 +97,20 @@ def test_an_ended_request_has_the_stages_that_were_shown_and_those_of_its_timeli
     ]
 
 
+def test_a_stage_that_a_redrive_passed_again_is_there_twice() -> None:
+    timeline = [
+        {"stage": "prompt", "started_ms": 1, "finished_ms": 2, "attempt": 1},
+        {"stage": "prompt", "started_ms": 8, "finished_ms": 9, "attempt": 1},
+    ]
+    _, body = terminal(answered("after a redrive"))
+    found = summary("r", stream(("progress", timeline[0]), ("terminal", {**body, "timeline": timeline})))
+    assert found is not None
+    assert [(stage.stage, stage.finished_ms) for stage in found.stages] == [("prompt", 2), ("prompt", 9)]
+
+
 def test_of_two_terminal_events_the_later_one_holds() -> None:
     failed = RequestFailed(request_id="r", stage="prompt", code="c", message="m")
-    answered = Answered(
-        request_id="r",
-        question="q",
-        answer="after a redrive",
-        finish_reason="stop",
-        sources=(),
-        model="m",
-        usage=Usage(prompt_tokens=3, completion_tokens=1),
-    )
-    found = summary("r", stream(terminal(failed), terminal(answered)))
+    found = summary("r", stream(terminal(failed), terminal(answered("after a redrive"))))
     assert found is not None
     assert (found.state, found.answer, found.failure) == ("answered", "after a redrive", None)
 
